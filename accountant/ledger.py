@@ -1,0 +1,191 @@
+"""The ledger: every release is written down before its value leaves.
+
+A JSON-lines file, one entry a line, flushed to the disk. A killed run therefore loses nothing:
+what left is in the ledger, and an entry whose value never left is counted as spent all the same.
+"""
+
+import json
+import os
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import dp_accounting.dp_event as dpe
+
+from . import check, jsonio
+from .adjacency import ADJACENCIES, UNITS, Adjacency, Unit
+from .errors import LedgerError, RecordError
+from .events import ParallelDpEvent, from_dict, to_dict
+from .reduce import gaussian_mu
+
+
+@dataclass(frozen=True, kw_only=True)
+class LedgerEntry:
+    """One release.
+
+    Attributes:
+        release: what was released, e.g. "prototypes".
+        client: who holds the records; clients hold disjoint records.
+        label: the label of the records that can enter it, or "" if any record can.
+        round: when.
+        event: `events.to_dict` of what it cost.
+        noise: where the noise came from: "system", or the fingerprint of a seeded key. A seeded
+            release that is repeated gives the same value again and is not counted twice.
+    """
+
+    release: str
+    client: str
+    label: str
+    round: int
+    event: dict[str, Any]
+    noise: str
+
+
+class Ledger:
+    """Append-only list of releases under one adjacency and unit.
+
+    Args:
+        adjacency: what a neighbour is.
+        unit: whose data one record is.
+        path: file to append to; an existing file is read first. Without it the ledger lives in
+            memory only.
+
+    Raises:
+        LedgerError: the file is damaged before its last line.
+    """
+
+    def __init__(self, *, adjacency: Adjacency, unit: Unit, path: Path | None = None) -> None:
+        check.one_of(ADJACENCIES, adjacency=adjacency)
+        check.one_of(UNITS, unit=unit)
+        self.adjacency: Adjacency = adjacency
+        self.unit: Unit = unit
+        self._entries: list[LedgerEntry] = []
+        self._seeded: set[str] = set()
+        self._file = None
+        if path is not None:
+            for entry in _read(path):
+                self._remember(entry)
+            self._file = path.open("a", encoding="utf-8")
+
+    @property
+    def entries(self) -> tuple[LedgerEntry, ...]:
+        """All releases so far, in order."""
+        return tuple(self._entries)
+
+    def write(self, entries: Iterable[LedgerEntry]) -> None:
+        """Write down releases. Call this before their values leave.
+
+        Raises:
+            UnsupportedEventError: nothing is proven about an event; nothing is written then.
+            LedgerError: the same seeded noise was used for another release.
+        """
+        fresh = []
+        for entry in entries:
+            gaussian_mu(from_dict(entry.event), adjacency=self.adjacency)
+            if _identity(entry) not in self._seeded or entry.noise == "system":
+                fresh.append(entry)
+        used = {e.noise: e for e in self._entries if e.noise != "system"}
+        for entry in fresh:
+            other = used.setdefault(entry.noise, entry)
+            if entry.noise != "system" and _identity(other) != _identity(entry):
+                raise LedgerError(
+                    f"noise {entry.noise} was already used for {other.release} of "
+                    f"{other.client} in round {other.round}.\n"
+                    "  Equal noise in two releases cancels in their difference. Draw each "
+                    "release from its own key."
+                )
+        if self._file is not None and fresh:
+            self._file.write("".join(json.dumps(jsonio.dump(e)) + "\n" for e in fresh))
+            self._file.flush()
+            os.fsync(self._file.fileno())
+        for entry in fresh:
+            self._remember(entry)
+
+    def event(self) -> dpe.DpEvent:
+        """What all releases cost together.
+
+        Clients hold disjoint records, and a record has one label, so releases compose in parallel
+        over clients and labels and in sequence over everything else. A release that any record can
+        enter (label "") is composed with each label's.
+        """
+        clients = {e.client for e in self._entries}
+        return _parallel(
+            [self._client_event(client) for client in sorted(clients)], partition="client"
+        )
+
+    def _client_event(self, client: str) -> dpe.DpEvent:
+        mine = [e for e in self._entries if e.client == client]
+        shared = [e for e in mine if not e.label]
+        labels = sorted({e.label for e in mine if e.label})
+        if not labels:
+            return _sequence(shared)
+        parts = [_sequence(shared + [e for e in mine if e.label == label]) for label in labels]
+        return _parallel(parts, partition="label")
+
+    def _remember(self, entry: LedgerEntry) -> None:
+        self._entries.append(entry)
+        if entry.noise != "system":
+            self._seeded.add(_identity(entry))
+
+    def close(self) -> None:
+        """Close the file, if there is one."""
+        if self._file is not None:
+            self._file.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def _identity(entry: LedgerEntry) -> str:
+    return json.dumps(jsonio.dump(entry), sort_keys=True)
+
+
+def _sequence(entries: list[LedgerEntry]) -> dpe.DpEvent:
+    texts = Counter(json.dumps(e.event, sort_keys=True) for e in entries)
+    steps = [
+        from_dict(json.loads(text))
+        if count == 1
+        else dpe.SelfComposedDpEvent(from_dict(json.loads(text)), count)
+        for text, count in sorted(texts.items())
+    ]
+    return steps[0] if len(steps) == 1 else dpe.ComposedDpEvent(steps)
+
+
+def _parallel(events: list[dpe.DpEvent], *, partition: str) -> dpe.DpEvent:
+    distinct = {json.dumps(to_dict(e), sort_keys=True): e for e in events}
+    if not distinct:
+        return dpe.NoOpDpEvent()
+    if len(distinct) == 1:
+        return next(iter(distinct.values()))
+    return ParallelDpEvent(tuple(distinct[text] for text in sorted(distinct)), partition)
+
+
+def _read(path: Path) -> list[LedgerEntry]:
+    if not path.exists():
+        return []
+    text = path.read_text(encoding="utf-8")
+    complete, _, torn = text.rpartition("\n")
+    if torn:  # the write of this line never finished, so its value never left
+        path.write_text(complete + "\n" if complete else "", encoding="utf-8")
+    entries = []
+    for number, line in enumerate(complete.splitlines(), start=1):
+        try:
+            entries.append(jsonio.load(LedgerEntry, json.loads(line)))
+        except (json.JSONDecodeError, RecordError) as error:
+            raise LedgerError(
+                f"line {number} of the ledger is damaged ({error}).\n"
+                "  What it held is unknown, so nothing can be proven about this run. "
+                "Start a new one with --fresh."
+            ) from None
+    return entries

@@ -1,0 +1,1 @@
+"""What does an adversary get out of it?"""

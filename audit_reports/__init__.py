@@ -1,0 +1,1 @@
+"""So does the claim hold, and how do we tell a reviewer?"""

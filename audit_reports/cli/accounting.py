@@ -1,0 +1,182 @@
+"""Verbs without data: account, calibrate."""
+
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from ...accountant.errors import ConfigError, UnsupportedEventError
+from .output import Json, print_json
+
+_Adjacency = typer.Option("add-remove", help="add-remove, replace-one or zero-out.")
+_Unit = typer.Option("example", help="example, user or client.")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verbs to the command."""
+    app.command()(account)
+    app.command()(calibrate)
+
+
+def account(
+    file: Path | None = typer.Argument(None, help="An audit file, or an event as JSON."),
+    noise_stddev: list[float] = typer.Option([], help="Noise per group, in order."),
+    norm_bound: list[float] = typer.Option([], help="Bound on one record per group, in order."),
+    joint_norm_bound: float | None = typer.Option(None, help="Bound over all groups."),
+    noise_multiplier: float | None = typer.Option(None, help="Noise over bound, isotropic."),
+    rounds: int = typer.Option(1, help="Releases, composed in sequence."),
+    delta: float = typer.Option(1e-5, help="Where epsilon is printed."),
+    adjacency: str = _Adjacency,
+    unit: str = _Unit,
+    group_size: int = typer.Option(1, help="Records protected together."),
+    cross_check: bool = typer.Option(False, "--cross-check", help="Ask dp-accounting and PRV too."),
+    max_epsilon: float | None = typer.Option(None, help="Exit 3 if epsilon is above this."),
+    as_json: bool = Json,
+) -> None:
+    """Proven bound of an event, an audit file's mechanisms, or noise given by flags."""
+    from ...accountant.account import account as account_event
+    from ...accountant.events import to_dict
+    from ...accountant.peers import cross_check as ask_peers
+    from ..text import at_least, at_most
+
+    flags = (noise_multiplier, noise_stddev, norm_bound, joint_norm_bound)
+    events, terms = _events(file, flags, rounds)
+    rows: list[dict[str, Any]] = []
+    for name, event in events.items():
+        bound = account_event(
+            event,
+            adjacency=terms.get("adjacency", adjacency),
+            unit=terms.get("unit", unit),
+            group_size=group_size,
+        )
+        at = terms.get("delta", delta)
+        rows.append(
+            {
+                "name": name,
+                "adjacency": bound.adjacency,
+                "unit": bound.unit,
+                "group_size": group_size,
+                "delta": at,
+                "mu": bound.mu,
+                "epsilon": bound.epsilon(at),
+                "advantage": bound.advantage(),
+                "tpr_at_fpr_0.001": bound.tpr(1e-3),
+                "event": to_dict(event),
+                "peers": ask_peers(bound, at) if cross_check else [],
+            }
+        )
+    if as_json:
+        print_json([{k: _plain(v) for k, v in row.items()} for row in rows])
+    else:
+        for row in rows:
+            mu, epsilon = row["mu"], row["epsilon"]
+            typer.echo(
+                f"{row['name']}: epsilon in [{at_least(epsilon.lower, 10)}, "
+                f"{at_most(epsilon.upper, 10)}] at delta {row['delta']:g}, mu <= "
+                f"{at_most(mu.upper, 10)}; {row['adjacency']}, one {row['unit']}"
+                + (f", groups of {group_size}" if group_size > 1 else "")
+            )
+            typer.echo(
+                f"  best attack: advantage {at_most(row['advantage'].upper)}, "
+                f"TPR {at_most(row['tpr_at_fpr_0.001'].upper)} at FPR 0.001"
+            )
+            for peer in row["peers"]:
+                typer.echo(
+                    f"  {peer.peer:<20} [{peer.epsilon_lower:.6g}, {peer.epsilon_upper:.6g}]  "
+                    f"{peer.note}  ({peer.seconds:.2f} s)"
+                )
+    if max_epsilon is not None and any(row["epsilon"].upper > max_epsilon for row in rows):
+        raise typer.Exit(3)
+
+
+def calibrate(
+    epsilon: float = typer.Option(..., help="Target, > 0, nats."),
+    delta: float = typer.Option(..., help="Target, strictly between 0 and 1."),
+    rounds: int = typer.Option(1, help="Releases, composed in sequence."),
+    rate: float = typer.Option(1.0, help="Sampling rate; only 1 is supported yet."),
+    adjacency: str = _Adjacency,
+    unit: str = _Unit,
+    as_json: bool = Json,
+) -> None:
+    """Smallest noise multiplier (noise over clip bound) that meets a target."""
+    import dp_accounting.dp_event as dpe
+
+    from ...accountant import check
+    from ...accountant.account import account as account_event
+    from ...accountant.calibrate import calibrate as solve
+    from ..text import at_most
+
+    check.positive(epsilon=epsilon)
+    check.open_probability(delta=delta)
+    check.count(rounds=rounds)
+    if rate != 1.0:
+        raise UnsupportedEventError(
+            f"sampling rate {rate:g}: nothing is proven about sampled releases yet.\n"
+            "  Calibrate without sampling (--rate 1), which is safe for Poisson sampling too."
+        )
+
+    def event(noise_multiplier: float) -> dpe.DpEvent:
+        return dpe.SelfComposedDpEvent(dpe.GaussianDpEvent(noise_multiplier), rounds)
+
+    found = solve(event, epsilon=epsilon, delta=delta, adjacency=adjacency, unit=unit)
+    bound = account_event(event(found), adjacency=adjacency, unit=unit)
+    if as_json:
+        result = {"noise_multiplier": found, "mu": _plain(bound.mu)}
+        print_json(result | {"epsilon": _plain(bound.epsilon(delta)), "rounds": rounds})
+        return
+    typer.echo(
+        f"noise_multiplier {at_most(found, 10)}: epsilon <= "
+        f"{at_most(bound.epsilon(delta).upper, 10)} at delta {delta:g} after {rounds} "
+        f"release{'s' if rounds > 1 else ''} ({adjacency}, one {unit})"
+    )
+
+
+def _events(
+    file: Path | None, flags: tuple[Any, ...], rounds: int
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """({name: event}, {adjacency, unit and delta, where the file states them})."""
+    import dp_accounting.dp_event as dpe
+
+    from ...accountant.events import GroupwiseGaussianDpEvent
+
+    noise_multiplier, noise_stddev, norm_bound, joint_norm_bound = flags
+    given = noise_multiplier is not None or noise_stddev or norm_bound
+    if (file is None) != bool(given):
+        raise ConfigError(
+            "give a file, or noise by flags: --noise-multiplier Z, or --noise-stddev S and "
+            "--norm-bound C once per group"
+        )
+    if file is not None:
+        return _from_file(file)
+    if noise_multiplier is not None:
+        if noise_stddev or norm_bound:
+            raise ConfigError("--noise-multiplier does not go with --noise-stddev, --norm-bound")
+        event: dpe.DpEvent = dpe.GaussianDpEvent(noise_multiplier)
+    else:
+        event = GroupwiseGaussianDpEvent(noise_stddev, norm_bound, joint_norm_bound)
+    return {"flags": event if rounds == 1 else dpe.SelfComposedDpEvent(event, rounds)}, {}
+
+
+def _from_file(file: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    import json
+
+    from ...accountant.events import from_dict
+
+    if file.suffix == ".json":
+        try:
+            return {file.name: from_dict(json.loads(file.read_text(encoding="utf-8")))}, {}
+        except (OSError, json.JSONDecodeError) as error:
+            raise ConfigError(f"{file} cannot be read as an event: {error}") from None
+    from ...fl_core.config import load
+    from ..declared import declared_events
+
+    audit = load(file)
+    claim = audit.claim.claim()
+    terms = {"adjacency": claim.adjacency, "unit": claim.unit}
+    return declared_events(audit), terms | ({"delta": claim.delta} if claim.delta else {})
+
+
+def _plain(value: Any) -> Any:
+    from ...accountant.jsonio import dump
+
+    return [dump(v) for v in value] if isinstance(value, list) else dump(value)

@@ -1,0 +1,53 @@
+"""The command `privassay`. Help loads nothing heavy; each verb imports what it needs.
+
+Results go to stdout, progress and errors to stderr. Exit codes: 0 CONSISTENT or done, 2 INVALID or
+bad input, 3 REFUTED or UNSUPPORTED, 4 INCONCLUSIVE, 1 a crash, 130 interrupted.
+"""
+
+import sys
+
+import typer
+
+from ...accountant.errors import AuditError
+from . import accounting, assets, records, runs
+
+app = typer.Typer(
+    name="privassay",
+    help="Verify differential-privacy claims: proven bound, measured bound, one verdict.",
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    no_args_is_help=True,
+)
+for module in (runs, accounting, records, assets):
+    module.register(app)
+
+
+@app.callback(invoke_without_command=True)
+def _main(
+    version: bool = typer.Option(False, "--version", help="Print the version and stop."),
+) -> None:
+    if version:
+        from ... import __version__
+
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+def main() -> None:
+    """Run the command line; an `AuditError` is a message, not a traceback."""
+    try:
+        app(standalone_mode=True)
+    except AuditError as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on where it stopped", file=sys.stderr)
+        sys.exit(130)
+    except BrokenPipeError:  # the reader of our output has left, as with `| head`
+        sys.stderr.close()
+        sys.exit(0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Scores in, a valid lower bound out."""

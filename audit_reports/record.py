@@ -1,0 +1,343 @@
+"""`AuditRecord`: the product. Versioned JSON with a checked-in schema; everything else renders it.
+
+A record holds numbers, words and hashes: no data, no pickles, no user name, no host name and no
+absolute path. Its `digest` covers every other field, so one changed digit is noticed.
+"""
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from ..accountant import jsonio
+from ..accountant.assumption import Assumption
+from ..accountant.bounds import Interval, ProvenBound
+from ..accountant.claim import PrivacyClaim
+from ..accountant.errors import RecordError
+from .estimators.bound import EmpiricalBound
+from .estimators.power import RefutablePower
+from .verdict import Verdict, Word
+
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttackResult:
+    """One membership attack on one mechanism.
+
+    Attributes:
+        attack: its name; adversary: who made it; sees: what that adversary saw.
+        design: of the experiment, see `Scores`; seed: root of its trials.
+        question: how the two worlds differ, in words.
+        optimal: whether theory says that no attack on these two worlds is stronger.
+        attainable_mu: the mu that separates these two worlds under the declared noise; None if
+            the worlds differ from trial to trial. An upper limit for a correct mechanism.
+        error_share: part of 1 - confidence that this attack may spend.
+        auc: area under the curve of the scores, a description without interval.
+        scores_sha256: of both score arrays, float64, in-scores first.
+        seconds: wall time.
+        bound: what the scores show.
+        power: what they could have shown.
+    """
+
+    attack: str
+    adversary: str
+    sees: str
+    design: str
+    seed: int
+    question: str
+    optimal: bool
+    attainable_mu: float | None
+    error_share: float
+    auc: float
+    scores_sha256: str
+    seconds: float
+    bound: EmpiricalBound
+    power: RefutablePower
+
+
+@dataclass(frozen=True, kw_only=True)
+class MechanismResult:
+    """One row of the audit.
+
+    Attributes:
+        name, kind, description: from the audit file.
+        expect: the verdict that this control should get; None for a subject.
+        parameters: public parameters, with units in the key.
+        event: what everything in the ledger costs together, as JSON.
+        assumptions: of the proof.
+        proven: the accountant's bound.
+        proven_epsilon: at the claim's delta.
+        profile: (epsilon, largest delta) pairs.
+        releases: entries in the ledger; ledger_sha256: of its file.
+        clipped: share of the private records that each clip bound shortened: a diagnostic of this
+            audit, not a released value.
+        attacks: the results.
+        verdict: on the claim.
+    """
+
+    name: str
+    kind: str
+    description: str
+    expect: Word | None
+    parameters: dict[str, float | int | str | list[float]]
+    event: dict[str, Any]
+    assumptions: tuple[Assumption, ...]
+    proven: ProvenBound
+    proven_epsilon: Interval
+    profile: tuple[tuple[float, float], ...]
+    releases: int
+    ledger_sha256: str
+    clipped: tuple[float, ...]
+    attacks: tuple[AttackResult, ...]
+    verdict: Verdict
+
+
+@dataclass(frozen=True, kw_only=True)
+class UtilityRow:
+    """Accuracy of one variant at one client, over seeds.
+
+    Attributes:
+        variant: a mechanism or a control; client: whose test set, or "mean".
+        metric: "head" (the client's own model) or "prototype" (nearest global prototype).
+        mean: over seeds; lower, upper: 95 % Student t interval of the mean.
+        seeds: number of seeds.
+        equal_budget: whether the variant is at the claimed budget, and so part of the comparison.
+    """
+
+    variant: str
+    client: str
+    metric: str
+    mean: float
+    lower: float
+    upper: float
+    seeds: int
+    equal_budget: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class InversionRow:
+    """Reconstruction from one prototype, beside its control.
+
+    Attributes:
+        case: which prototype, in words; label: its class; adversary: who held it.
+        cosine: between the features of the reconstruction and the prototype.
+        psnr: in dB, of the nearest record; control_psnr: of the nearest record, from a prototype
+            of disjoint records of the class.
+        pictures: PNG as base64: nearest record, reconstruction, reconstruction of the control.
+            Only where the records are synthetic.
+    """
+
+    case: str
+    label: str
+    adversary: str
+    cosine: float
+    psnr: float
+    control_psnr: float
+    pictures: tuple[str, str, str] | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class EqualPowerRow:
+    """What groupwise noise with only a global clip costs, at the noise power of isotropic noise.
+
+    Attributes:
+        quiet_fraction: share of quiet dimensions; noise_ratio: loud over quiet.
+        isotropic_epsilon: of isotropic noise of this power; epsilon: exact, of the groupwise noise.
+        delta: of both.
+    """
+
+    quiet_fraction: float
+    noise_ratio: float
+    isotropic_epsilon: float
+    epsilon: Interval
+    delta: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hazard:
+    """One item of the checklist.
+
+    Attributes:
+        item: its number; text: the hazard.
+        severity: "C" breaks the guarantee, "T" breaks the proof as written, "N" negligible.
+        status: the outcome; evidence: what shows it.
+    """
+
+    item: str
+    text: str
+    severity: str
+    status: str
+    evidence: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Environment:
+    """Where and when it ran. No names, no paths.
+
+    Attributes:
+        created: UTC, ISO 8601; seconds: wall time of the whole run.
+        python, platform: versions; packages: version of each.
+        source_sha256: of privassay's own source; git_revision: or "not a checkout".
+        config_sha256: of the audit file's bytes; data_sha256: of each set of records.
+    """
+
+    created: str
+    seconds: float
+    python: str
+    platform: str
+    packages: dict[str, str]
+    source_sha256: str
+    git_revision: str
+    config_sha256: str
+    data_sha256: dict[str, str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class AuditRecord:
+    """Everything that an audit found.
+
+    Attributes:
+        schema_version: of this format.
+        title: of the audit.
+        claim: what was asserted.
+        claimed_mu: of its Gaussian curve; None for a point claim.
+        confidence: of each mechanism's verdict, all attacks together.
+        power_multiple: what CONSISTENT needs.
+        mechanisms: a row each.
+        utility, equal_power, inversion, hazards: the sections of the report.
+        limits: what was not tested, in the reader's words.
+        given: the audit file as it was; resolved: with every default filled in.
+        seed: root of all noise of this audit, which is therefore no production noise.
+        environment: where and when.
+        verdict: on the whole run.
+        digest: SHA-256 of all the rest.
+    """
+
+    schema_version: int
+    title: str
+    claim: PrivacyClaim
+    claimed_mu: Interval | None
+    confidence: float
+    power_multiple: float
+    mechanisms: tuple[MechanismResult, ...]
+    utility: tuple[UtilityRow, ...]
+    equal_power: tuple[EqualPowerRow, ...]
+    inversion: tuple[InversionRow, ...]
+    hazards: tuple[Hazard, ...]
+    limits: tuple[str, ...]
+    given: str
+    resolved: dict[str, Any]
+    seed: int
+    environment: Environment
+    verdict: Verdict
+    digest: str = ""
+
+    def sealed(self) -> "AuditRecord":
+        """The same record with its digest filled in."""
+        return replace(self, digest=content_digest(jsonio.dump(self)))
+
+    def text(self) -> str:
+        """The bytes of record.json, as text."""
+        return jsonio.canonical(jsonio.dump(self))
+
+    def mechanism(self, name: str) -> MechanismResult:
+        """One row.
+
+        Raises:
+            RecordError: there is none of this name.
+        """
+        for row in self.mechanisms:
+            if row.name == name:
+                return row
+        known = ", ".join(row.name for row in self.mechanisms)
+        raise RecordError(f"the record has no mechanism {name!r}; it has {known}")
+
+    def to_frame(self) -> Any:
+        """The attack results as a pandas DataFrame, a row per mechanism and attack."""
+        import pandas
+
+        return pandas.DataFrame(
+            [
+                {
+                    "mechanism": m.name,
+                    "verdict": m.verdict.word,
+                    "exit_code": m.verdict.exit_code,
+                    "proven_mu_upper": m.proven.mu.upper,
+                    "proven_epsilon_upper": m.proven_epsilon.upper,
+                    "attack": a.attack,
+                    "adversary": a.adversary,
+                    "mu_lower": a.bound.mu_lower,
+                    "epsilon_lower_gaussian": a.bound.epsilon_lower_gaussian,
+                    "epsilon_lower": a.bound.epsilon_lower,
+                    "delta": a.bound.delta,
+                    "confidence": a.bound.confidence,
+                    "auc": a.auc,
+                    "trials_in": a.bound.n_in,
+                    "trials_out": a.bound.n_out,
+                }
+                for m in self.mechanisms
+                for a in m.attacks
+            ]
+        )
+
+
+def content_digest(data: dict[str, Any]) -> str:
+    """SHA-256 of a dumped record without its digest."""
+    rest = {key: value for key, value in data.items() if key != "digest"}
+    return hashlib.sha256(jsonio.canonical(rest).encode()).hexdigest()
+
+
+def parse(text: str, *, name: str = "the record") -> AuditRecord:
+    """The record in `text`, its digest checked.
+
+    Raises:
+        RecordError: not JSON, another schema version, not a record, or changed since it was sealed.
+    """
+    try:
+        data = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise RecordError(f"{name} is not valid JSON: {error}") from None
+    if not isinstance(data, dict) or "schema_version" not in data:
+        raise RecordError(f"{name} is not an audit record: it has no schema_version")
+    if data["schema_version"] != SCHEMA_VERSION:
+        raise RecordError(
+            f"{name} has schema version {data['schema_version']!r}, this privassay reads "
+            f"{SCHEMA_VERSION}.\n  Use the version named under environment.packages.privassay."
+        )
+    if data.get("digest") != content_digest(data):
+        raise RecordError(
+            f"{name} was changed after it was written: its content does not give its digest.\n"
+            "  Nothing in it can be relied on. Ask for the original, or run the audit again."
+        )
+    return jsonio.load(AuditRecord, data)
+
+
+def write(record: AuditRecord, path: Path) -> None:
+    """Write record.json, atomically."""
+    partial = path.with_suffix(".partial")
+    partial.write_text(record.text(), encoding="utf-8")
+    os.replace(partial, path)
+
+
+def schema() -> dict[str, Any]:
+    """JSON Schema of record.json. Infinities are strings, because JSON has none."""
+
+    def widen(node: Any) -> Any:
+        if isinstance(node, list):
+            return [widen(item) for item in node]
+        if not isinstance(node, dict):
+            return node
+        if node.get("type") == "number":
+            rest = {key: value for key, value in node.items() if key != "type"}
+            return rest | {"anyOf": [{"type": "number"}, {"enum": ["Infinity", "-Infinity"]}]}
+        return {key: widen(value) for key, value in node.items()}
+
+    result: dict[str, Any] = widen(jsonio.schema(AuditRecord))
+    return result
+
+
+if __name__ == "__main__":  # prints the schema that is checked in beside this file
+    print(jsonio.canonical(schema()), end="")

@@ -1,0 +1,1 @@
+"""Renderers: they read a record and nothing else."""

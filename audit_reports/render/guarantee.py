@@ -1,0 +1,467 @@
+"""Sections 0 to 7 of the report: verdict, claim, proof, attacks, measurement and the gap."""
+
+import json
+import math
+
+from ...accountant.claim import NOT_STATED
+from ...attacks.adversary import ADVERSARIES
+from ..figures import Drawing, raw_tpr
+from ..record import AttackResult, AuditRecord, MechanismResult
+from ..text import at_least, at_most
+from ..verdict import Word
+from .blocks import Block, Cell, Code, Facts, Figures, Section, Table, Tag, Text, VerdictBox
+from .reading import (
+    by,
+    claimed_epsilon,
+    controls_line,
+    delta_of,
+    inside,
+    measured,
+    measured_line,
+    proven_line,
+    role,
+    strongest,
+    subjects,
+)
+
+WORD_KINDS: dict[Word, str] = {
+    "INVALID": "invalid",
+    "UNSUPPORTED": "unsupported",
+    "REFUTED": "refuted",
+    "INCONCLUSIVE": "inconclusive",
+    "CONSISTENT": "consistent",
+}
+_WORLDS = {
+    "add-remove": "was present or absent",
+    "replace-one": "was this one or any other",
+    "zero-out": "contributed or was replaced by zeros",
+}
+_RATES = (0.1, 0.01, 0.001)
+
+
+def word(verdict_word: Word) -> Tag:
+    """The verdict word in its colour."""
+    return Tag(verdict_word, WORD_KINDS[verdict_word])
+
+
+def verdict(record: AuditRecord) -> Section:
+    """Section 0."""
+    caveats = list(record.verdict.caveats)
+    for row in subjects(record):
+        caveats += [c for c in row.verdict.caveats if c not in caveats]
+    box = VerdictBox(
+        word=word(record.verdict.word),
+        sentence=record.verdict.sentence,
+        lines=(
+            ("Claim", record.claim.text()),
+            ("Proven", proven_line(record)),
+            ("Measured", measured_line(record)),
+            ("Controls", controls_line(record)),
+        ),
+        caveats=tuple(caveats[:3]),
+    )
+    rows = tuple(_verdict_row(record, m) for m in record.mechanisms)
+    blocks: list[Block] = [box]
+    if rows:
+        blocks += [
+            Table(
+                caption=f"Each mechanism at delta = {delta_of(record):g}, in nats. Attacks of one "
+                f"mechanism share one error: together they hold at confidence {record.confidence:g}.",
+                header=(
+                    "mechanism",
+                    "role",
+                    "verdict",
+                    "exit code",
+                    "proven epsilon at most",
+                    "measured epsilon at least",
+                    "by",
+                ),
+                rows=rows,
+                numeric=(3, 4, 5),
+            ),
+            Facts(tuple((m.name, m.verdict.sentence) for m in record.mechanisms)),
+        ]
+    return Section("verdict", "Verdict", tuple(blocks))
+
+
+def _verdict_row(record: AuditRecord, mechanism: MechanismResult) -> tuple[Cell, ...]:
+    best = strongest(record, mechanism)
+    return (
+        mechanism.name,
+        role(mechanism),
+        word(mechanism.verdict.word),
+        str(mechanism.verdict.exit_code),
+        at_most(mechanism.proven_epsilon.upper),
+        "none inside the claim" if best is None else at_least(measured(record, best)),
+        "" if best is None else by(best),
+    )
+
+
+def claim(record: AuditRecord) -> Section:
+    """Section 1."""
+    asserted = record.claim
+    who = ", ".join(asserted.adversaries)
+    words = (
+        f"Whoever takes the part of the {who} can tell from what is released whether one "
+        f"{asserted.unit} {_WORLDS[asserted.adjacency]} no better than "
+    )
+    if asserted.is_curve:
+        mu = asserted.gaussian_mu().upper
+        words += f"two unit normals whose means are {at_most(mu)} apart can be told apart."
+    else:
+        words += f"epsilon = {asserted.epsilon:g} and delta = {asserted.delta:g} allow."
+    stated = "not stated" if asserted.delta is None else f"{asserted.delta:g}"
+    facts = (
+        ("in words", words),
+        ("in symbols", asserted.text()),
+        ("epsilon", f"{at_most(claimed_epsilon(record))} nats at delta {delta_of(record):g}"),
+        ("delta", stated),
+        ("adjacency", asserted.adjacency),
+        ("unit", asserted.unit),
+        ("cap on one unit", "one record" if asserted.unit == "example" else NOT_STATED),
+        ("holds against", who),
+        ("releases and accesses covered", asserted.covers or NOT_STATED),
+        ("treated as public", "; ".join(asserted.unprotected) or NOT_STATED),
+        ("source of the claim", asserted.source or NOT_STATED),
+        ("confidence of the audit", f"{record.confidence:g}, all attacks on a mechanism together"),
+        (
+            "power asked for",
+            f"CONSISTENT needs an attack that finds {record.power_multiple:g} times the claim",
+        ),
+    )
+    return Section("claim", "Claim", (Facts(facts),))
+
+
+def mechanisms(record: AuditRecord) -> Section:
+    """Section 2."""
+    blocks: list[Block] = []
+    for row in record.mechanisms:
+        clipped = ", ".join(f"{share:.1%}" for share in row.clipped) or NOT_STATED
+        facts = [
+            ("kind", row.kind),
+            ("role", role(row)),
+            ("description", row.description or NOT_STATED),
+            ("releases in the ledger", str(row.releases)),
+            ("records shortened by the clip", f"{clipped} (a diagnostic, not released)"),
+            *((key, _parameter(value)) for key, value in row.parameters.items()),
+        ]
+        blocks += [
+            Table(
+                caption=row.name,
+                header=("parameter", "value"),
+                rows=tuple(facts),
+                folded=True,
+            ),
+            Table(
+                caption=f"Assumptions of the proof: {row.name}",
+                header=("assumption", "status", "how it is checked"),
+                rows=tuple((a.text, _holds(a.holds), a.how) for a in row.assumptions),
+                folded=True,
+            ),
+            Code(
+                f"Accounted event: {row.name} (ledger SHA-256 {row.ledger_sha256})",
+                json.dumps(row.event, indent=1, sort_keys=True, ensure_ascii=False),
+                folded=True,
+            ),
+        ]
+    lead = Text("Parameters are public. The event is what everything in the ledger costs together.")
+    return Section("mechanisms", "Mechanisms", (lead, *blocks))
+
+
+def _parameter(value: float | int | str | list[float]) -> str:
+    if isinstance(value, list):
+        return ", ".join(f"{v:.6g}" for v in value)
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def _holds(holds: bool | None) -> Tag:
+    if holds is None:
+        return Tag("not checked", "open")
+    return Tag("checked, holds", "ok") if holds else Tag("checked, DOES NOT HOLD", "failed")
+
+
+def proven(record: AuditRecord) -> Section:
+    """Section 3."""
+    delta = delta_of(record)
+    rows = tuple(
+        (
+            m.name,
+            _enclosure(m.proven.mu.lower, m.proven.mu.upper),
+            _enclosure(m.proven_epsilon.lower, m.proven_epsilon.upper),
+            at_most(m.proven.advantage().upper),
+            f"{m.proven.adjacency}, {m.proven.group_size} {m.proven.unit}",
+            m.proven.method,
+        )
+        for m in record.mechanisms
+    )
+    epsilons = list(dict.fromkeys(e for m in record.mechanisms for e, _ in m.profile))
+    profile = tuple(
+        (f"{epsilon:g}", *(_delta_at(m, epsilon) for m in record.mechanisms))
+        for epsilon in epsilons
+    )
+    blocks: list[Block] = [
+        Text(
+            "Upper bounds by accounting, independent of any attack: the smallest mu that holds is "
+            "enclosed from both sides, and the upper end is the guarantee."
+        ),
+        Table(
+            caption=f"Proven bounds, adding up all releases; epsilon in nats at delta = {delta:g}.",
+            header=(
+                "mechanism",
+                "mu (no unit)",
+                "epsilon (nats)",
+                "advantage TPR - FPR at most",
+                "terms",
+                "method",
+            ),
+            rows=rows,
+            numeric=(1, 2, 3),
+        ),
+    ]
+    if profile:
+        blocks.append(
+            Table(
+                caption="Privacy profile: delta at most, for each epsilon (nats)",
+                header=("epsilon", *(m.name for m in record.mechanisms)),
+                rows=profile,
+                numeric=tuple(range(len(record.mechanisms) + 1)),
+                folded=True,
+            )
+        )
+    return Section("proven", "Proven bound", tuple(blocks))
+
+
+def _enclosure(lower: float, upper: float) -> str:
+    if lower == upper:
+        return at_most(upper, 7)
+    return f"{at_least(lower, 7)} to {at_most(upper, 7)}"
+
+
+def _delta_at(mechanism: MechanismResult, epsilon: float) -> str:
+    found = [delta for e, delta in mechanism.profile if e == epsilon]
+    return at_most(found[0]) if found else "not computed"
+
+
+def threats(record: AuditRecord) -> Section:
+    """Section 4."""
+    seen: dict[str, AttackResult] = {}
+    for row in record.mechanisms:
+        for attack in row.attacks:
+            seen.setdefault(attack.adversary, attack)
+    names = list(dict.fromkeys([*record.claim.adversaries, *seen]))
+    rows = []
+    for name in names:
+        known = ADVERSARIES.get(name)
+        tried = sorted({a.attack for m in record.mechanisms for a in m.attacks if a.adversary == name})
+        rows.append(
+            (
+                name,
+                seen[name].sees if name in seen else (known.sees if known else NOT_STATED),
+                known.knows if known else NOT_STATED,
+                known.may if known else NOT_STATED,
+                "inside" if name in record.claim.adversaries else "OUTSIDE: refutes nothing",
+                ", ".join(tried) or "none: not tested",
+            )
+        )
+    table = Table(
+        caption="Who attacks. Leakage to an adversary that the claim does not cover refutes nothing.",
+        header=("adversary", "sees", "knows", "may", "claim", "attacks made"),
+        rows=tuple(rows),
+    )
+    return Section("threats", "Threat models", (table,))
+
+
+def attacks(record: AuditRecord) -> Section:
+    """Section 5."""
+    pairs = [(m, a) for m in record.mechanisms for a in m.attacks]
+    rows = tuple(
+        (
+            m.name,
+            by(a),
+            f"{a.bound.n_in} + {a.bound.n_out}",
+            *(_counted(a, rate) for rate in _RATES),
+            f"{a.auc:.3f}",
+            f"{a.seconds:.1f}",
+            str(a.seed),
+        )
+        for m, a in pairs
+    )
+    questions = tuple(
+        (
+            f"{m.name}, {by(a)}",
+            a.question,
+            a.design,
+            "yes" if a.optimal else "no",
+            "varies" if a.attainable_mu is None else f"{a.attainable_mu:.4g}",
+            a.scores_sha256,
+        )
+        for m, a in pairs
+    )
+    blocks = (
+        Text(
+            "Rates as counted, at the recorded threshold nearest below each false-positive rate; "
+            "they are descriptions, the certified numbers follow below. A rate is left out where "
+            "fewer than 10 false positives carry it."
+        ),
+        Table(
+            caption="Attacks: true-positive rate (TPR) at three false-positive rates, as counted.",
+            header=(
+                "mechanism",
+                "attack",
+                "trials with + without",
+                *(f"TPR at FPR {rate:g}" for rate in _RATES),
+                "AUC (no interval)",
+                "time (s)",
+                "seed",
+            ),
+            rows=rows,
+            numeric=(2, 3, 4, 5, 6, 7, 8),
+        ),
+        Table(
+            caption="What was asked in the trials, and the hash of the scores",
+            header=(
+                "attack",
+                "question",
+                "design",
+                "strongest possible on these worlds",
+                "separation of the worlds under the declared noise (mu)",
+                "SHA-256 of the scores",
+            ),
+            rows=questions,
+            folded=True,
+        ),
+    )
+    return Section("attacks", "Attacks", blocks)
+
+
+def _counted(attack: AttackResult, rate: float) -> str:
+    found = raw_tpr(attack.bound, rate)
+    return "too few" if found is None else f"{found:.4f}"
+
+
+def measurement(record: AuditRecord, drawings: dict[str, Drawing]) -> Section:
+    """Section 6."""
+    pairs = [(m, a) for m in record.mechanisms for a in m.attacks]
+    delta = delta_of(record)
+    rows = tuple(
+        (
+            m.name,
+            by(a),
+            at_least(a.bound.mu_lower),
+            at_least(a.bound.epsilon_lower_gaussian),
+            at_least(a.bound.epsilon_lower),
+            f"{a.bound.confidence:g}",
+            f"epsilon {at_most(a.power.epsilon)} with probability {a.power.probability:g}",
+            at_least(a.bound.ceiling_mu),
+        )
+        for m, a in pairs
+    )
+    details = tuple(
+        (
+            f"{m.name}, {by(a)}",
+            a.bound.method,
+            a.bound.guarantee,
+            a.bound.threshold_from,
+            f"{a.error_share:.3g} of {1.0 - record.confidence:.3g}",
+            f"{a.bound.counts_mu.tp} / {a.bound.counts_mu.fn}",
+            f"{a.bound.counts_mu.fp} / {a.bound.counts_mu.tn}",
+            at_most(a.bound.fpr_upper),
+            at_most(a.bound.fnr_upper),
+            a.power.how,
+        )
+        for m, a in pairs
+    )
+    curves = tuple(
+        (name, drawing, "Bold: certified, both rates limited, all thresholds at once. Thin: as "
+         "counted, drawn only where at least 10 false positives carry it. Rates are fractions; "
+         "both axes are logarithmic.")
+        for name, drawing in drawings.items()
+        if name.startswith("tradeoff-")
+    )  # fmt: skip
+    blocks: list[Block] = [
+        Text(
+            "Lower bounds from finitely many trials, one-sided: the true leakage to this adversary "
+            "in these worlds is at least this, at the stated confidence. Finding little is no "
+            "evidence of privacy by itself; read it together with the power."
+        ),
+        Table(
+            caption=f"Measured lower bounds; epsilon in nats at delta = {delta:g}.",
+            header=(
+                "mechanism",
+                "attack",
+                "mu at least",
+                "epsilon at least, on the Gaussian curve",
+                "epsilon at least, no curve assumed",
+                "confidence of this attack alone",
+                "power: would have refuted",
+                "largest mu these trials could show",
+            ),
+            rows=rows,
+            numeric=(2, 3, 4, 5, 7),
+        ),
+        Table(
+            caption="How each bound was computed",
+            header=(
+                "attack",
+                "estimator",
+                "guarantee",
+                "threshold",
+                "share of the allowed error",
+                "with: said member / not",
+                "without: said member / not",
+                "FPR at most",
+                "FNR at most",
+                "power is",
+            ),
+            rows=details,
+            folded=True,
+        ),
+    ]
+    if curves:
+        blocks.append(Figures(figures=curves))
+    return Section("measured", "Measured bound", tuple(blocks))
+
+
+def gap(record: AuditRecord, drawings: dict[str, Drawing]) -> Section:
+    """Section 7."""
+    rows = tuple(_gap_row(m, a) for m in record.mechanisms for a in m.attacks)
+    table = Table(
+        caption="Proven minus measured, in mu (no unit), per threat.",
+        header=("mechanism", "threat", "proven at most", "measured at least", "gap", "reading"),
+        rows=rows,
+        numeric=(2, 3, 4),
+    )
+    blocks: list[Block] = []
+    if "bounds" in drawings:
+        caption = (
+            "Bars: measured, one-sided. Diamond: proven, upper end. Dashed rule: the claim. "
+            "An arrow at the edge: the value lies beyond it and is printed."
+        )
+        blocks.append(Figures(figures=(("bounds", drawings["bounds"], caption),)))
+    return Section("gap", "Gap between proof and measurement", (*blocks, table))
+
+
+def _gap_row(mechanism: MechanismResult, attack: AttackResult) -> tuple[Cell, ...]:
+    upper, lower = mechanism.proven.mu.upper, attack.bound.mu_lower
+    difference = upper - lower
+    reachable = attack.attainable_mu
+    if math.isinf(upper):
+        reading = "nothing is proven, so the gap says nothing"
+    elif difference < 0:
+        reading = "measured above proven: the code does not do what it declares"
+    elif reachable is None:
+        reading = "open: stronger attacks or worse neighbours may lie between"
+    else:
+        worlds = max(0.0, upper - reachable)
+        reading = (
+            f"up to {at_most(worlds, 3)} for worse neighbours or a stronger adversary, "
+            f"up to {at_most(max(0.0, reachable - lower), 3)} for more trials"
+        )
+    return (
+        mechanism.name,
+        by(attack),
+        at_most(upper),
+        at_least(lower),
+        at_most(difference),
+        reading,
+    )

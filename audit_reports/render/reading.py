@@ -1,0 +1,231 @@
+"""What the numbers of a record say, in words. No statistics here: all limits are in the record."""
+
+import math
+from collections.abc import Sequence
+
+from ...accountant import gaussian
+from ..estimators.estimate import claim_delta
+from ..record import AttackResult, AuditRecord, InversionRow, MechanismResult, UtilityRow
+from ..text import at_least, at_most
+
+METRICS = {
+    "head": "own model (head) accuracy",
+    "prototype": "nearest-prototype accuracy",
+}
+BASELINES = {"local-only": "local-only", "random-prototypes": "random-prototypes"}
+SMALL_GAP = 1.0  # dB; one pair of pictures has no interval, so smaller differences are not read
+
+
+def plain(text: str, limit: int = 60) -> str:
+    """`text` on one line, printable characters only, at most `limit` of them."""
+    line = "".join(c if c.isprintable() else " " for c in text)
+    return line if len(line) <= limit else line[: limit - 1].rstrip() + "…"
+
+
+def delta_of(record: AuditRecord) -> float:
+    """The delta at which this record states epsilon."""
+    return claim_delta(record.claim)
+
+
+def claimed_epsilon(record: AuditRecord) -> float:
+    """The claim's epsilon at `delta_of`, nats."""
+    if record.claim.epsilon is not None:
+        return record.claim.epsilon
+    delta = delta_of(record)
+    return math.inf if delta == 0 else gaussian.epsilon_interval(delta, mu=record.claim.mu or 0)[1]
+
+
+def measured(record: AuditRecord, attack: AttackResult) -> float:
+    """The lower bound on epsilon that is held against the claim, nats.
+
+    Of a curve claim the one by the Gaussian curve; of a point claim the one that assumes no curve.
+    """
+    bound = attack.bound
+    return bound.epsilon_lower_gaussian if record.claim.is_curve else bound.epsilon_lower
+
+
+def inside(record: AuditRecord, attack: AttackResult) -> bool:
+    """Whether the claim covers this attack's adversary."""
+    return attack.adversary in record.claim.adversaries
+
+
+def strongest(record: AuditRecord, mechanism: MechanismResult) -> AttackResult | None:
+    """The attack by a covered adversary with the largest measured bound; they share one error."""
+    covered = [a for a in mechanism.attacks if inside(record, a)]
+    return max(covered, key=lambda a: measured(record, a), default=None)
+
+
+def best_power(record: AuditRecord) -> AttackResult | None:
+    """The optimal attack on a subject, by a covered adversary, that could find least."""
+    able = [a for m in subjects(record) for a in m.attacks if a.optimal and inside(record, a)]
+    return min(able, key=lambda a: a.power.mu, default=None)
+
+
+def by(attack: AttackResult) -> str:
+    """Attack and adversary, as in "informed_linear (server)"."""
+    return f"{plain(attack.attack, 30)} ({plain(attack.adversary, 12)})"
+
+
+def subjects(record: AuditRecord) -> list[MechanismResult]:
+    """The audited mechanisms that are no controls."""
+    return [m for m in record.mechanisms if m.expect is None]
+
+
+def controls(record: AuditRecord) -> list[MechanismResult]:
+    """The mechanisms whose verdict was known beforehand."""
+    return [m for m in record.mechanisms if m.expect is not None]
+
+
+def role(mechanism: MechanismResult) -> str:
+    """Subject or control, and whether a control behaved."""
+    if mechanism.expect is None:
+        return "subject"
+    if mechanism.verdict.word == mechanism.expect:
+        return "control, as expected"
+    return f"control, NOT as expected ({mechanism.expect})"
+
+
+def controls_line(record: AuditRecord) -> str:
+    """How the controls came out."""
+    rows = controls(record)
+    if not rows:
+        return "none: nothing shows that this audit would notice a broken mechanism"
+    failed = [m for m in rows if m.verdict.word != m.expect]
+    if failed:
+        named = ", ".join(
+            f"{plain(m.name, 30)} is {m.verdict.word}, not {m.expect}" for m in failed
+        )
+        return f"{len(failed)} of {len(rows)} NOT as expected: {named}"
+    named = ", ".join(f"{plain(m.name, 30)} {m.verdict.word}" for m in rows)
+    return f"{len(rows)} of {len(rows)} as expected: {named}"
+
+
+def proven_line(record: AuditRecord) -> str:
+    """The largest proven epsilon of the subjects."""
+    rows = subjects(record)
+    if not rows:
+        return "no subject"
+    upper = max(m.proven_epsilon.upper for m in rows)
+    if math.isinf(upper):
+        named = ", ".join(plain(m.name, 30) for m in rows if math.isinf(m.proven_epsilon.upper))
+        return f"epsilon <= inf: nothing is proven for {named}"
+    named = ", ".join(plain(m.name, 30) for m in rows)
+    return f"epsilon <= {at_most(upper)} at delta {delta_of(record):g} ({named})"
+
+
+def measured_line(record: AuditRecord) -> str:
+    """The largest measured epsilon of the subjects, and what could have been found."""
+    found = [(m, a) for m in subjects(record) if (a := strongest(record, m)) is not None]
+    if not found:
+        return "no attack on a subject by an adversary that the claim covers"
+    mechanism, attack = max(found, key=lambda pair: measured(record, pair[1]))
+    line = (
+        f"epsilon >= {at_least(measured(record, attack))}, confidence {record.confidence:g} "
+        f"({plain(mechanism.name, 30)}, {plain(attack.attack, 30)})"
+    )
+    able = best_power(record)
+    if able is None:
+        return f"{line}; power unknown"
+    return f"{line}; power {able.power.probability:g} from epsilon {at_most(able.power.epsilon)}"
+
+
+# Utility.
+
+
+def mean_row(record: AuditRecord, variant: str, metric: str) -> UtilityRow | None:
+    """The mean over clients of one variant."""
+    for row in record.utility:
+        if (row.variant, row.client, row.metric) == (variant, "mean", metric):
+            return row
+    return None
+
+
+def variants(record: AuditRecord, *, equal_budget: bool) -> list[str]:
+    """Names in the first or second group of the leaderboard, the best head accuracy first."""
+    names = dict.fromkeys(r.variant for r in record.utility if r.equal_budget == equal_budget)
+
+    def height(name: str) -> float:
+        row = mean_row(record, name, "head")
+        return math.inf if row is None else -row.mean
+
+    return sorted(names, key=height)
+
+
+def accuracy(row: UtilityRow) -> str:
+    """Mean and interval, the interval rounded outwards."""
+    return f"{row.mean:.3f} [{at_least(row.lower, 3)}, {at_most(row.upper, 3)}]"
+
+
+def overlap(a: UtilityRow, b: UtilityRow) -> bool:
+    """Whether the two intervals have a point in common."""
+    return a.lower <= b.upper and b.lower <= a.upper
+
+
+def against(row: UtilityRow, other: UtilityRow) -> str:
+    """"above", "below" or "not distinguishable from", by the intervals."""
+    if overlap(row, other):
+        return "not distinguishable from"
+    return "above" if row.lower > other.upper else "below"
+
+
+def utility_readings(record: AuditRecord) -> list[str]:
+    """The honest reading of the leaderboard, a sentence each; mean over clients."""
+    found = []
+    equal = variants(record, equal_budget=True)
+    for metric, words in METRICS.items():
+        rows = [r for name in equal if (r := mean_row(record, name, metric)) is not None]
+        if len(rows) >= 2:
+            found.append(f"{words.capitalize()} at equal budget: {_ranking(rows)}")
+    if not equal:
+        found.append("No mechanism is at the claimed budget, so there is no comparison.")
+    for baseline, metric, meaning in (
+        ("local-only", "head", "no exchange of prototypes at all"),
+        ("random-prototypes", "head", "prototypes that carry no information"),
+        ("random-prototypes", "prototype", "chance level"),
+    ):
+        base = mean_row(record, baseline, metric)
+        rows = [r for name in equal if (r := mean_row(record, name, metric)) is not None]
+        if base is not None and rows:
+            found.append(_versus(rows, base, f"{baseline} ({meaning})", METRICS[metric]))
+    return found
+
+
+def _ranking(rows: Sequence[UtilityRow]) -> str:
+    ordered = sorted(rows, key=lambda r: -r.mean)
+    listed = ", ".join(f"{plain(r.variant, 30)} {accuracy(r)}" for r in ordered)
+    best, *rest = ordered
+    tied = [plain(r.variant, 30) for r in rest if overlap(best, r)]
+    if tied:
+        names = ", ".join([plain(best.variant, 30), *tied])
+        return f"{listed}. The intervals of {names} overlap: no order between them is shown."
+    return f"{listed}. {plain(best.variant, 30)} is ahead: its interval overlaps no other."
+
+
+def _versus(rows: Sequence[UtilityRow], base: UtilityRow, name: str, words: str) -> str:
+    groups: dict[str, list[str]] = {}
+    for row in rows:
+        groups.setdefault(against(row, base), []).append(plain(row.variant, 30))
+    parts = []
+    for relation in ("above", "not distinguishable from", "below"):
+        if relation in groups:
+            verb = "is" if len(groups[relation]) == 1 else "are"
+            parts.append(f"{', '.join(groups[relation])} {verb} {relation}")
+    said = "; ".join(parts)
+    tail = "" if "above" in groups else " No private mechanism beats it."
+    return f"{words.capitalize()}: {said} {name} at {accuracy(base)}.{tail}"
+
+
+# Inversion.
+
+
+def leakage(row: InversionRow) -> str:
+    """The gap to the control in words."""
+    gap = row.psnr - row.control_psnr
+    if not gap > 0:
+        return "no more than the control: class-typical, no leakage shown"
+    if gap < SMALL_GAP:
+        return (
+            f"{gap:.1f} dB more than the control: below {SMALL_GAP:g} dB, which one pair of "
+            "pictures cannot tell from chance; no leakage shown"
+        )
+    return f"{gap:.1f} dB more than the control: leakage"

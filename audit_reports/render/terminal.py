@@ -1,0 +1,42 @@
+"""The terminal's words: a line per mechanism, and the verdict box in exactly five lines."""
+
+from ..record import AuditRecord, MechanismResult
+from ..text import at_least, at_most
+from .reading import controls_line, measured, measured_line, plain, proven_line, strongest
+
+COLUMNS = 100
+
+
+def summary(record: AuditRecord) -> list[str]:
+    """One line per mechanism: word, exit code, proven and measured epsilon, how a control did."""
+    width = max((len(plain(m.name, 24)) for m in record.mechanisms), default=0)
+    return [_line(record, row, width) for row in record.mechanisms]
+
+
+def _line(record: AuditRecord, row: MechanismResult, width: int) -> str:
+    best = strongest(record, row)
+    found = "none" if best is None else f">= {at_least(measured(record, best))}"
+    if row.expect is None:
+        note = ""
+    elif row.verdict.word == row.expect:
+        note = "expected"
+    else:
+        note = f"UNEXPECTED, not {row.expect}"
+    text = (
+        f"{plain(row.name, 24):<{width}}  {row.verdict.word:<12} (exit {row.verdict.exit_code})  "
+        f"proven epsilon <= {at_most(row.proven_epsilon.upper):<6} measured epsilon {found:<9} {note}"
+    )
+    return text.rstrip()
+
+
+def box(record: AuditRecord) -> list[str]:
+    """The verdict in five lines of at most 100 columns."""
+    verdict = record.verdict
+    lines = (
+        ("VERDICT", f"{verdict.word} (exit {verdict.exit_code}): {verdict.sentence}"),
+        ("claim", record.claim.text()),
+        ("proven", proven_line(record)),
+        ("measured", measured_line(record)),
+        ("controls", controls_line(record)),
+    )
+    return [plain(f"{name:<9} {text}", COLUMNS) for name, text in lines]

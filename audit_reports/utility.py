@@ -1,0 +1,83 @@
+"""Utility at equal budget: every mechanism beside the mandatory controls, over seeds."""
+
+from collections.abc import Mapping, Sequence
+
+from scipy.special import stdtrit
+from torch import Tensor
+
+from ..accountant.ledger import Ledger
+from ..fl_core import simulate
+from ..fl_core.config import AuditFile
+from ..fl_core.task import Task
+from ..mechanisms.base import Key, Mechanism
+from .record import UtilityRow
+
+LOCAL_ONLY, RANDOM = "local-only", "random-prototypes"
+
+
+def compare(
+    task: Task,
+    mechanisms: Mapping[str, Mechanism],
+    equal_budget: Sequence[str],
+    audit: AuditFile,
+    *,
+    key: Key,
+) -> tuple[UtilityRow, ...]:
+    """Accuracy of each mechanism, of local training alone and of meaningless prototypes.
+
+    Args:
+        task: the records.
+        mechanisms: name -> mechanism.
+        equal_budget: names of the mechanisms whose proven bound is the claimed one.
+        audit: the audit file.
+        key: root of the replicas' noise. Each seed is a run of its own, with its own ledger.
+    """
+    claim, rounds, seeds = audit.claim, audit.release.rounds, range(audit.training.seeds)
+    broadcasts: dict[str, list[Tensor]] = {}
+    for name, mechanism in mechanisms.items():
+        broadcasts[name] = [
+            simulate.release(
+                task,
+                mechanism,
+                rounds=rounds,
+                key=key.child(name, seed),
+                ledger=Ledger(adjacency=claim.adjacency, unit=claim.unit),
+            ).broadcasts
+            for seed in seeds
+        ]
+    pattern = next(iter(broadcasts.values()))[0]
+    broadcasts[RANDOM] = [
+        simulate.random_prototypes(pattern, key.child(RANDOM, seed)) for seed in seeds
+    ]
+    broadcasts[LOCAL_ONLY] = broadcasts[RANDOM]  # received, and ignored: its weight is zero
+    found = simulate.utility(
+        task, broadcasts, audit.training, key=key.child("training"), local_only=LOCAL_ONLY
+    )
+    rows = []
+    for name, result in found.items():
+        for metric, values in (("head", result.head), ("prototype", result.prototype)):
+            if metric == "prototype" and name == LOCAL_ONLY:
+                continue  # it has no global prototypes
+            columns = {client: values[:, i] for i, client in enumerate(task.clients)}
+            for client, column in (columns | {"mean": values.mean(dim=1)}).items():
+                mean, lower, upper = _interval(column)
+                rows.append(
+                    UtilityRow(
+                        variant=name,
+                        client=client,
+                        metric=metric,
+                        mean=mean,
+                        lower=lower,
+                        upper=upper,
+                        seeds=len(seeds),
+                        equal_budget=name in equal_budget,
+                    )
+                )
+    return tuple(rows)
+
+
+def _interval(values: Tensor) -> tuple[float, float, float]:
+    """Mean and 95 % Student t interval, cut to [0, 1]."""
+    mean, count = float(values.mean()), len(values)
+    half = float(stdtrit(count - 1, 0.975)) * float(values.std()) / count**0.5
+    return mean, max(0.0, mean - half), min(1.0, mean + half)

@@ -1,0 +1,289 @@
+"""The audit file: TOML, every key known, every number in its range.
+
+Each section is a small frozen model with its defaults, so this file is also the reference of
+what may be written. A wrong file gives one message with all that is wrong in it.
+"""
+
+import difflib
+import math
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from ..accountant.adjacency import Adjacency, Unit
+from ..accountant.claim import NOT_STATED, AdversaryName, PrivacyClaim
+from ..accountant.errors import ConfigError
+
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=1)]
+MechanismKind = Literal["none", "igpp", "vpp", "groupwise_global_clip", "noise_halved"]
+VerdictWord = Literal["INVALID", "UNSUPPORTED", "REFUTED", "INCONCLUSIVE", "CONSISTENT"]
+
+
+class Section(BaseModel):
+    """Unknown keys and silent conversions are errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class ClaimSection(Section):
+    """[claim]: what is asserted. Adjacency and unit have no default on purpose."""
+
+    adjacency: Adjacency
+    unit: Unit
+    epsilon: float | None = None
+    delta: float | None = None
+    mu: float | None = None
+    curve: Literal["point", "gaussian"] = "point"
+    adversaries: Annotated[list[AdversaryName], Field(min_length=1)] = ["server"]
+    covers: str = NOT_STATED
+    unprotected: list[str] = []
+    source: str = NOT_STATED
+
+    def claim(self) -> PrivacyClaim:
+        """The claim itself, checked."""
+        fields = self.model_dump() | {
+            "adversaries": tuple(self.adversaries),
+            "unprotected": tuple(self.unprotected),
+        }
+        return PrivacyClaim(**fields)
+
+
+class DataSection(Section):
+    """[data]: which records, held by whom."""
+
+    source: Literal["digit_domains", "optdigits", "folder"]
+    path: str | None = None
+    clients: Count = 4
+    train_per_class: Count = 60
+    test_per_class: Count = 20
+    seed: Annotated[int, Field(ge=0)] = 0
+
+    @model_validator(mode="after")
+    def _path_goes_with_folder(self) -> "DataSection":
+        if (self.source == "folder") != (self.path is not None):
+            raise ValueError('path goes with source = "folder", and only with it')
+        return self
+
+
+class ModelSection(Section):
+    """[model]: the frozen public encoder and the public projection behind it."""
+
+    backbone: str = "efficientnet-lite0"
+    image_size: Annotated[int, Field(ge=8, le=512)] | None = None
+    dimensions: Annotated[int, Field(ge=2)] = 160
+    public_images: Annotated[int, Field(ge=2)] = 512
+
+
+class ReleaseSection(Section):
+    """[release]: public parameters of the prototypes. Groups are leading and other dimensions."""
+
+    rounds: Count = 5
+    clip_norm: Positive
+    public_count: Count
+    leading_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.3
+
+
+class TrainingSection(Section):
+    """[training]: what each client does between the rounds."""
+
+    local_epochs: Count = 2
+    batch_size: Count = 64
+    learning_rate: Positive = 0.05
+    prototype_weight: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1.0
+    adapter_width: Count = 32
+    seeds: Annotated[int, Field(ge=2)] = 5
+
+
+class MechanismSection(Section):
+    """[[mechanism]]: one row of the comparison. With `expect` it is a control, else a subject."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,40}$")]
+    kind: MechanismKind
+    description: str = ""
+    group_norm_share: Annotated[list[float], Field(min_length=2, max_length=2)] | None = None
+    noise_ratio: Annotated[float, Field(ge=1, allow_inf_nan=False)] | None = None
+    expect: VerdictWord | None = None
+
+    @model_validator(mode="after")
+    def _options_fit(self) -> "MechanismSection":
+        if self.noise_ratio is not None and self.kind != "groupwise_global_clip":
+            raise ValueError('noise_ratio goes with kind = "groupwise_global_clip"')
+        if self.group_norm_share is not None:
+            if self.kind != "vpp":
+                raise ValueError('group_norm_share goes with kind = "vpp"')
+            if not all(0 < share <= 1 for share in self.group_norm_share):
+                raise ValueError("group_norm_share must lie in (0, 1]: fractions of clip_norm")
+        return self
+
+
+class AttackSection(Section):
+    """[[attack]]: a membership attack; the error budget is shared equally unless given."""
+
+    name: Literal["informed_linear", "prototype_distance"]
+    adversary: Literal["server", "peer", "outsider"]
+    trials: Annotated[int, Field(ge=100, le=100_000)] = 5000
+    error_share: Annotated[float, Field(gt=0, le=1)] | None = None
+
+
+class EstimateSection(Section):
+    """[estimate]: how scores become a bound."""
+
+    confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
+    method: Literal["band", "split"] = "band"
+    target_client: str | None = None
+    target_class: Annotated[int, Field(ge=0)] = 0
+
+
+class GateSection(Section):
+    """[gate]: how much power CONSISTENT needs."""
+
+    power_multiple: Annotated[float, Field(gt=1, allow_inf_nan=False)] = 3.0
+
+
+class InversionSection(Section):
+    """[inversion]: reconstruct images from the released prototypes of one client."""
+
+    client: str
+    classes: Annotated[list[int], Field(min_length=1, max_length=4)]
+    mechanisms: Annotated[list[str], Field(max_length=4)] = []
+    steps: Annotated[int, Field(ge=1, le=5000)] = 150
+
+
+class AuditFile(Section):
+    """The whole file."""
+
+    title: str
+    seed: Annotated[int, Field(ge=0)] = 0
+    claim: ClaimSection
+    data: DataSection
+    model: ModelSection = ModelSection()
+    release: ReleaseSection
+    training: TrainingSection = TrainingSection()
+    mechanism: Annotated[list[MechanismSection], Field(min_length=1)]
+    attack: Annotated[list[AttackSection], Field(min_length=1)]
+    estimate: EstimateSection = EstimateSection()
+    gate: GateSection = GateSection()
+    inversion: InversionSection | None = None
+
+    @model_validator(mode="after")
+    def _sections_fit(self) -> "AuditFile":
+        names = [m.name for m in self.mechanism]
+        doubled = sorted({n for n in names if names.count(n) > 1})
+        if doubled:
+            raise ValueError(f"two mechanisms are named {doubled[0]!r}; names must differ")
+        for name in self.inversion.mechanisms if self.inversion else ():
+            if name not in names:
+                raise ValueError(f"inversion.mechanisms names {name!r}, which is none of {names}")
+        shares = [a.error_share for a in self.attack]
+        given = [s for s in shares if s is not None]
+        if given and (len(given) != len(shares) or math.fsum(given) > 1 + 1e-12):
+            raise ValueError("error_share: give it to every attack, with a sum of at most 1")
+        return self
+
+
+def load(path: Path, overrides: dict[str, Any] | None = None) -> AuditFile:
+    """The audit file at `path`.
+
+    Args:
+        path: a TOML file.
+        overrides: {"training.seeds": 3, ...} replaces values before the check.
+
+    Raises:
+        ConfigError: the file cannot be read, is not TOML, or something in it is wrong.
+    """
+    try:
+        data = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"there is no file {path}. `privassay init` writes one.") from None
+    except IsADirectoryError:
+        raise ConfigError(f"{path} is a folder; give an audit file (TOML)") from None
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise ConfigError(f"{path} cannot be read: {reason}") from None
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path} is not valid TOML: {error}") from None
+    for key, value in (overrides or {}).items():
+        _override(data, key, value)
+    return parse(data, name=str(path))
+
+
+def parse(data: dict[str, Any], *, name: str = "the audit file") -> AuditFile:
+    """The audit file with this content.
+
+    Raises:
+        ConfigError: something in it is wrong; the message lists all of it.
+    """
+    try:
+        audit = AuditFile.model_validate(data)
+        audit.claim.claim()
+    except ValidationError as error:
+        lines = dict.fromkeys(_explain(dict(e), data) for e in error.errors())
+        raise ConfigError(f"{name} is not a valid audit file:\n  " + "\n  ".join(lines)) from None
+    except ValueError as error:
+        raise ConfigError(f"{name}, section [claim]: {error}") from None
+    return audit
+
+
+def _override(data: dict[str, Any], key: str, value: Any) -> None:
+    *sections, last = key.split(".")
+    for section in sections:
+        inner = data.setdefault(section, {})
+        if not isinstance(inner, dict):
+            raise ConfigError(f"--set {key}: {section} is not a section with keys")
+        data = inner
+    data[last] = value
+
+
+def _explain(error: dict[str, Any], data: dict[str, Any]) -> str:
+    place = error["loc"]
+    where = ".".join(str(p) if isinstance(p, str) else f"[{p + 1}]" for p in place)
+    where = where.replace(".[", "[") or "file"
+    if error["type"] == "extra_forbidden":
+        known = list(_fields_at(place[:-1]))
+        close = difflib.get_close_matches(str(place[-1]), known, n=1)
+        hint = f"; did you mean {close[0]!r}?" if close else f"; known: {', '.join(known)}"
+        return f"{where}: unknown key{hint}"
+    if error["type"] == "missing":
+        choices = _choices(place)
+        wanted = f"; give one of {', '.join(map(repr, choices))}" if choices else ""
+        return f"{where}: missing{wanted}"
+    message = error["msg"].removeprefix("Value error, ")
+    given = error.get("input")
+    shown = "" if isinstance(given, dict | list) else f", but is {given!r}"
+    if error["type"] == "literal_error":
+        close = difflib.get_close_matches(str(given), _choices(place), n=1)
+        shown += f" (did you mean {close[0]!r}?)" if close else ""
+    return f"{where}: {message}{shown}"
+
+
+def _fields_at(place: tuple[Any, ...]) -> dict[str, Any]:
+    fields = AuditFile.model_fields
+    for part in place:
+        if isinstance(part, int):
+            continue
+        if part not in fields:
+            return {}
+        inner = [
+            kind
+            for kind in (fields[part].annotation, *_nested(fields[part].annotation))
+            if isinstance(kind, type) and issubclass(kind, BaseModel)
+        ]
+        fields = inner[0].model_fields if inner else {}
+    return dict(fields)
+
+
+def _nested(kind: Any) -> list[Any]:
+    found = []
+    for argument in get_args(kind):
+        found += [argument, *_nested(argument)]
+    return found
+
+
+def _choices(place: tuple[Any, ...]) -> list[str]:
+    field = _fields_at(place[:-1]).get(str(place[-1]))
+    if field is None:
+        return []
+    return [c for c in (*get_args(field.annotation), *_nested(field.annotation)) if type(c) is str]

@@ -1,0 +1,1 @@
+"""Models: frozen public encoders and the small heads that clients train."""

@@ -1,0 +1,86 @@
+"""Clip rules: bound one record, per group, jointly, or by an ellipsoid."""
+
+from dataclasses import dataclass
+
+import dp_accounting.dp_event as dpe
+import torch
+from torch import Tensor
+
+from ..accountant import check
+from ..accountant.errors import ParameterError
+from ..accountant.events import GroupwiseGaussianDpEvent
+
+
+@dataclass(frozen=True, kw_only=True)
+class Clip:
+    """The set that one record is scaled into. Groups are consecutive dimensions.
+
+    Give `group_norms`, `joint_norm` or both (per group first, then jointly), or
+    `ellipsoid_radii` alone: sum_g |z_g|^2 / radius_g^2 <= 1.
+
+    Raises:
+        ParameterError: none or too many are given, or a bound is not positive.
+    """
+
+    group_norms: tuple[float, ...] | None = None
+    joint_norm: float | None = None
+    ellipsoid_radii: tuple[float, ...] | None = None
+
+    def __post_init__(self) -> None:
+        boxed = self.group_norms is not None or self.joint_norm is not None
+        if boxed == (self.ellipsoid_radii is not None):
+            raise ParameterError(
+                "give group_norms, joint_norm or both, or else ellipsoid_radii alone; "
+                f"got {self}"
+            )
+        for bound in (*(self.group_norms or ()), *(self.ellipsoid_radii or ())):
+            check.positive(norm_bound=bound)
+        if self.joint_norm is not None:
+            check.positive(joint_norm=self.joint_norm)
+
+    def apply(self, rows: Tensor, group_sizes: tuple[int, ...]) -> Tensor:
+        """`rows`, float[..., dim], each scaled into the set; a row that is not finite becomes zero.
+
+        A NaN that got through would show that its record took part.
+        """
+        finite = torch.isfinite(rows).all(dim=-1, keepdim=True)
+        rows = torch.where(finite, rows, 0.0)
+        if self.ellipsoid_radii is not None:
+            parts = rows.split(group_sizes, dim=-1)
+            pairs = zip(parts, self.ellipsoid_radii, strict=True)
+            length = torch.stack([_norm(p) / r for p, r in pairs]).square().sum(dim=0).sqrt()
+            return rows * (1.0 / length).clamp(max=1.0)
+        if self.group_norms is not None:
+            parts = rows.split(group_sizes, dim=-1)
+            rows = torch.cat(
+                [_scale(p, c) for p, c in zip(parts, self.group_norms, strict=True)], dim=-1
+            )
+        return rows if self.joint_norm is None else _scale(rows, self.joint_norm)
+
+    def event(self, noise_stddevs: tuple[float, ...], *, divisor: int) -> dpe.DpEvent:
+        """Cost of releasing sum / divisor with Gaussian noise of these standard deviations.
+
+        The event holds one record's contribution; the accountant applies the adjacency. For an
+        ellipsoid the worst record puts everything into the group with the largest radius over
+        noise, so it is a plain Gaussian.
+        """
+        if self.ellipsoid_radii is not None:
+            pairs = zip(noise_stddevs, self.ellipsoid_radii, strict=True)
+            return dpe.GaussianDpEvent(min(s * divisor / r for s, r in pairs))
+        joint = None if self.joint_norm is None else self.joint_norm / divisor
+        if joint is not None and len(noise_stddevs) == 1 and self.group_norms is None:
+            return dpe.GaussianDpEvent(noise_stddevs[0] / joint)
+        if self.group_norms is not None:
+            bounds = tuple(c / divisor for c in self.group_norms)
+        else:
+            bounds = (joint,) * len(noise_stddevs)
+        return GroupwiseGaussianDpEvent(noise_stddevs, bounds, joint)
+
+
+def _norm(rows: Tensor) -> Tensor:
+    norms: Tensor = torch.linalg.vector_norm(rows, dim=-1, keepdim=True)
+    return norms
+
+
+def _scale(rows: Tensor, bound: float) -> Tensor:
+    return rows * (bound / _norm(rows)).clamp(max=1.0)

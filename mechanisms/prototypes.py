@@ -1,0 +1,210 @@
+"""Noisy class prototypes: isotropic (IGPP) and groupwise (VPP, in its sound form).
+
+A client clips each feature vector, sums per class, divides by a *public* count and adds Gaussian
+noise. Source of the two schemes: "Taming Noise-Induced Prototype Degradation ...",
+arXiv:2604.27833; the sound form has public groups, group clipping, the closed-form allocation and
+a public divisor, and is accounted exactly.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import dp_accounting.dp_event as dpe
+import torch
+from torch import Tensor
+
+from ..accountant import check
+from ..accountant.adjacency import Adjacency, contribution_factor
+from ..accountant.assumption import Assumption
+from ..accountant.allocation import equal_power_stddevs, optimal_stddevs
+from ..accountant.calibrate import calibrate_gaussian
+from ..accountant.errors import ParameterError
+from .base import Key, Point
+from .clipping import Clip
+
+
+@dataclass(frozen=True, kw_only=True)
+class NoisyPrototypes:
+    """Clipped class sums over a public divisor, with Gaussian noise per group of dimensions.
+
+    Attributes:
+        clip: the set that one record is scaled into, in the units of a feature.
+        group_sizes: dimensions of each group, consecutive.
+        noise_stddevs: noise per group, in the units of a prototype; 0 for no noise.
+        public_count: divisor of the class sums, public, not the true count.
+
+    Raises:
+        ParameterError: lengths differ, or a number is out of range.
+    """
+
+    point: ClassVar[Point] = "per_upload"
+    clip: Clip
+    group_sizes: tuple[int, ...]
+    noise_stddevs: tuple[float, ...]
+    public_count: int
+
+    def __post_init__(self) -> None:
+        check.count(public_count=self.public_count)
+        check.same_length(group_sizes=self.group_sizes, noise_stddevs=self.noise_stddevs)
+        for size, stddev in zip(self.group_sizes, self.noise_stddevs, strict=True):
+            check.count(group_sizes=size)
+            check.non_negative(noise_stddevs=stddev)
+        for bounds in (self.clip.group_norms, self.clip.ellipsoid_radii):
+            if bounds is not None:
+                check.same_length(group_sizes=self.group_sizes, norm_bounds=bounds)
+
+    @property
+    def dimension(self) -> int:
+        """Size of a feature vector."""
+        return sum(self.group_sizes)
+
+    def contribution(self, rows: Tensor) -> Tensor:
+        """float[..., dim]: each record clipped; a row that is not finite counts as zero."""
+        return self.clip.apply(rows, self.group_sizes)
+
+    def statistic(self, features: Tensor, labels: Tensor, classes: int) -> Tensor:
+        """Class sums over the public count, float[..., classes, dim].
+
+        Args:
+            features: float[..., n, dim]; n may be 0.
+            labels: int[..., n]; a negative label marks padding.
+            classes: number of classes; absent classes give zero, so that presence stays hidden.
+        """
+        member = labels.unsqueeze(-2) == torch.arange(classes, device=labels.device).unsqueeze(-1)
+        clipped = self.contribution(features)
+        return member.to(clipped.dtype) @ clipped / self.public_count
+
+    def perturb(self, prototypes: Tensor, key: Key) -> Tensor:
+        """`prototypes`, float[..., dim], with independent noise in every row."""
+        noise = key.normal(*prototypes.shape).to(prototypes)
+        return prototypes + noise * self._stddev_per_dimension().to(prototypes)
+
+    def event(self) -> dpe.DpEvent:
+        """Cost of one prototype of one class, one release."""
+        if not any(self.noise_stddevs):
+            return dpe.NonPrivateDpEvent()
+        return self.clip.event(self.noise_stddevs, divisor=self.public_count)
+
+    def assumptions(self) -> tuple[Assumption, ...]:
+        """A1-A4 of exact Gaussian accounting, as far as the mechanism itself can tell."""
+        return (
+            Assumption(
+                text="Groups, clip bounds and noise scales do not depend on private records.",
+                how="they come from the audit file and from public images only",
+                holds=True,
+            ),
+            Assumption(
+                text="The divisor of the class sums is public.",
+                how=f"every sum is divided by {self.public_count}, whatever the true count is",
+                holds=True,
+            ),
+            Assumption(
+                text="All classes are released, present or not.",
+                how="absent classes release zero plus noise",
+                holds=True,
+            ),
+            Assumption(
+                text="Arithmetic is exact.",
+                how="not checked: noise and sums are double-precision numbers",
+                holds=None,
+            ),
+        )
+
+    def _stddev_per_dimension(self) -> Tensor:
+        return torch.repeat_interleave(
+            torch.tensor(self.noise_stddevs, dtype=torch.float64), torch.tensor(self.group_sizes)
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrototypeDesign:
+    """The public parameters from which every mechanism of a comparison is built.
+
+    Attributes:
+        mu: budget of all rounds together, > 0.
+        rounds: number of releases.
+        adjacency: what a neighbour is.
+        clip_norm: bound on one record, in the units of a feature.
+        group_sizes: dimensions of each group, consecutive.
+        group_norms: bound on one record per group, for the mechanisms that clip groups.
+        public_count: divisor of the class sums.
+        noise_ratio: noise of the second group over the first, for `groupwise_global_clip`.
+    """
+
+    mu: float
+    rounds: int
+    adjacency: Adjacency
+    clip_norm: float
+    group_sizes: tuple[int, ...]
+    group_norms: tuple[float, ...]
+    public_count: int
+    noise_ratio: float = 4.0
+
+    def __post_init__(self) -> None:
+        check.positive(mu=self.mu, clip_norm=self.clip_norm)
+        check.count(rounds=self.rounds, public_count=self.public_count)
+        check.same_length(group_sizes=self.group_sizes, group_norms=self.group_norms)
+        if not self.noise_ratio >= 1.0:
+            raise ParameterError(f"noise_ratio must be >= 1, but is {self.noise_ratio!r}")
+
+
+def non_private(design: PrototypeDesign) -> NoisyPrototypes:
+    """The same statistic without noise: the positive control of every attack."""
+    return NoisyPrototypes(
+        clip=Clip(joint_norm=design.clip_norm),
+        group_sizes=(sum(design.group_sizes),),
+        noise_stddevs=(0.0,),
+        public_count=design.public_count,
+    )
+
+
+def isotropic(design: PrototypeDesign) -> NoisyPrototypes:
+    """IGPP: one global clip, the same noise everywhere."""
+    multiplier = calibrate_gaussian(
+        mu=design.mu, rounds=design.rounds, adjacency=design.adjacency
+    )
+    return NoisyPrototypes(
+        clip=Clip(joint_norm=design.clip_norm),
+        group_sizes=(sum(design.group_sizes),),
+        noise_stddevs=(multiplier * design.clip_norm / design.public_count,),
+        public_count=design.public_count,
+    )
+
+
+def groupwise(design: PrototypeDesign) -> NoisyPrototypes:
+    """VPP, sound: a clip per group and the noise that is optimal for these clips at this mu.
+
+    Minimises sum_g d_g s_g^2 subject to sum_g (c_g / s_g)^2 = mu^2 / rounds.
+    """
+    factor = contribution_factor(design.adjacency) / design.public_count
+    return NoisyPrototypes(
+        clip=Clip(group_norms=design.group_norms),
+        group_sizes=design.group_sizes,
+        noise_stddevs=optimal_stddevs(
+            [factor * c for c in design.group_norms],
+            design.group_sizes,
+            mu=design.mu / design.rounds**0.5,
+        ),
+        public_count=design.public_count,
+    )
+
+
+def groupwise_global_clip(design: PrototypeDesign) -> NoisyPrototypes:
+    """Groupwise noise of the same average power as IGPP's, but only a global clip.
+
+    The claim that this is "no weaker than isotropic" is wrong: one record can put its whole norm
+    into the quiet group, so the quietest noise decides. Its event says so.
+
+    Raises:
+        ParameterError: not exactly two groups.
+    """
+    if len(design.group_sizes) != 2:
+        raise ParameterError(f"two groups are needed, but group_sizes is {design.group_sizes}")
+    fraction = design.group_sizes[0] / sum(design.group_sizes)
+    (even,) = isotropic(design).noise_stddevs
+    return NoisyPrototypes(
+        clip=Clip(joint_norm=design.clip_norm),
+        group_sizes=design.group_sizes,
+        noise_stddevs=equal_power_stddevs(even, fraction, design.noise_ratio),
+        public_count=design.public_count,
+    )

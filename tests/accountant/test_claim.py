@@ -1,0 +1,92 @@
+import math
+
+import dp_accounting.dp_event as dpe
+import pytest
+
+from privassay.accountant import gaussian
+from privassay.accountant.account import account
+from privassay.accountant.bounds import Interval
+from privassay.accountant.claim import PrivacyClaim
+from privassay.accountant.errors import ClaimError, ParameterError
+
+TERMS = dict(adjacency="add-remove", unit="example")
+
+
+def bound(noise=10.0, rounds=100, **terms):
+    event = dpe.SelfComposedDpEvent(dpe.GaussianDpEvent(noise), rounds)
+    return account(event, **(TERMS | terms))
+
+
+def test_a_point_is_proven_up_to_the_exact_epsilon():
+    exact = bound().epsilon(1e-5)
+    assert PrivacyClaim(epsilon=exact.upper, delta=1e-5, **TERMS).is_proven_by(bound())
+    short = PrivacyClaim(epsilon=exact.lower * (1 - 1e-12), delta=1e-5, **TERMS)
+    assert not short.is_proven_by(bound())
+
+
+def test_a_curve_is_proven_also_with_equality():
+    assert PrivacyClaim(mu=1.0, **TERMS).is_proven_by(bound())  # sqrt(100)/10 = 1 exactly
+    assert not PrivacyClaim(mu=1.0, **TERMS).is_proven_by(bound(rounds=101))
+    claim = PrivacyClaim(epsilon=1.0, delta=1e-5, curve="gaussian", **TERMS)
+    assert claim.is_curve and not claim.is_proven_by(bound())
+    assert claim.is_proven_by(bound(noise=math.sqrt(100) / 0.268, rounds=100))
+    assert claim.gaussian_mu() == Interval(*gaussian.mu_interval(1.0, 1e-5))
+
+
+def test_pure_privacy_is_never_proven_of_a_gaussian():
+    pure = PrivacyClaim(epsilon=50.0, delta=0.0, **TERMS)
+    assert not pure.is_proven_by(bound())
+    assert pure.is_proven_by(account(dpe.NoOpDpEvent(), **TERMS))
+
+
+@pytest.mark.parametrize("terms", [dict(adjacency="replace-one"), dict(unit="client")])
+def test_other_terms_are_never_compared(terms):
+    with pytest.raises(ClaimError, match="claim"):
+        PrivacyClaim(mu=9.0, **TERMS).is_proven_by(bound(**terms))
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (dict(), "neither"),
+        (dict(epsilon=1.0, mu=1.0, delta=0.1), "both"),
+        (dict(epsilon=1.0), "needs delta"),
+        (dict(epsilon=math.inf, delta=0.1), "claims nothing"),
+        (dict(mu=1.0, adversaries=()), "no adversary"),
+        (dict(mu=1.0, adversaries=("sever",)), "did you mean 'server'"),
+        (dict(mu=1.0, curve="gausian"), "did you mean 'gaussian'"),
+        (dict(mu=1.0, unit="person"), "unit"),
+        (dict(mu=1.0, adjacency="add_remove"), "did you mean 'add-remove'"),
+    ],
+)
+def test_what_is_not_a_claim(arguments, message):
+    with pytest.raises(ClaimError, match=message):
+        PrivacyClaim(**(TERMS | arguments))
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        dict(epsilon=-1.0, delta=0.1),
+        dict(epsilon=math.nan, delta=0.1),
+        dict(epsilon=1.0, delta=1.5),
+        dict(epsilon=1.0, delta=0.0, curve="gaussian"),
+        dict(mu=0.0),
+        dict(mu=math.inf),
+        dict(mu=1.0, delta=0.0),
+    ],
+)
+def test_numbers_outside_their_range(arguments):
+    with pytest.raises(ParameterError, match="must be"):
+        PrivacyClaim(**(TERMS | arguments))
+
+
+def test_a_point_is_not_a_curve():
+    with pytest.raises(ClaimError, match="single point"):
+        PrivacyClaim(epsilon=1.0, delta=1e-5, **TERMS).gaussian_mu()
+
+
+def test_text():
+    assert PrivacyClaim(mu=0.5, **TERMS).text() == "0.5-GDP, one example, add-remove"
+    claim = PrivacyClaim(epsilon=1.0, delta=1e-5, curve="gaussian", **TERMS)
+    assert "by the Gaussian curve (mu = 0.268051)" in claim.text()

@@ -7,6 +7,7 @@ nothing named in the data is imported.
 
 import math
 import types
+from collections.abc import Iterable
 from typing import Any, Union, get_args, get_origin
 
 import attr
@@ -18,6 +19,10 @@ from .errors import RecordError, UnsupportedEventError
 
 def _floats(values: Any) -> tuple[float, ...]:
     return tuple(float(v) for v in values)
+
+
+def _events(values: Iterable[dpe.DpEvent]) -> tuple[dpe.DpEvent, ...]:
+    return tuple(values)
 
 
 @attr.s(frozen=True, slots=True, auto_attribs=True)
@@ -60,7 +65,7 @@ class ParallelDpEvent(dpe.DpEvent):
         UnsupportedEventError: any other partition.
     """
 
-    events: tuple[dpe.DpEvent, ...] = attr.ib(converter=tuple)
+    events: tuple[dpe.DpEvent, ...] = attr.ib(converter=_events)
     partition: str
 
     def __attrs_post_init__(self) -> None:

@@ -7,7 +7,6 @@ Nothing named in the data is ever imported.
 
 import json
 import math
-from functools import lru_cache
 from typing import Any, TypeVar
 
 from .errors import RecordError
@@ -15,11 +14,15 @@ from .errors import RecordError
 T = TypeVar("T")
 
 
-@lru_cache
-def _adapter(kind: Any) -> Any:
-    from pydantic import TypeAdapter
+_ADAPTERS: dict[Any, Any] = {}  # building one costs milliseconds
 
-    return TypeAdapter(kind)
+
+def _adapter(kind: Any) -> Any:
+    if kind not in _ADAPTERS:
+        from pydantic import TypeAdapter
+
+        _ADAPTERS[kind] = TypeAdapter(kind)
+    return _ADAPTERS[kind]
 
 
 def dump(value: Any) -> Any:

@@ -168,7 +168,7 @@ def _parallel(events: list[dpe.DpEvent], *, partition: str) -> dpe.DpEvent:
         return dpe.NoOpDpEvent()
     if len(distinct) == 1:
         return next(iter(distinct.values()))
-    return ParallelDpEvent(tuple(distinct[text] for text in sorted(distinct)), partition)
+    return ParallelDpEvent([distinct[text] for text in sorted(distinct)], partition)
 
 
 def _read(path: Path) -> list[LedgerEntry]:

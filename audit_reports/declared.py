@@ -20,7 +20,8 @@ def design(
     """The public parameters of one mechanism, at the claimed budget.
 
     Args:
-        audit: the audit file; section: the mechanism.
+        audit: the audit file.
+        section: of the mechanism.
         sizes: dimensions of each group.
         public_norms: typical norm of each group on public images; decides the group clip bounds
             where the section does not.

@@ -15,7 +15,7 @@ from ..accountant import gaussian
 from ..accountant.claim import PrivacyClaim
 from .estimators.bound import EmpiricalBound
 from .estimators.clopper_pearson import Floats, upper_limit
-from .record import AttackResult, AuditRecord, MechanismResult
+from .record import AuditRecord, MechanismResult
 from .render import svg
 from .render.reading import (
     METRICS,
@@ -130,7 +130,7 @@ def tradeoff(record: AuditRecord, mechanism: MechanismResult, number: int = 1) -
     """
     claim = record.claim
     trials = max((a.bound.n_out for a in mechanism.attacks), default=10_000)
-    lowest = 10.0 ** -min(6, max(2, math.ceil(math.log10(max(trials, 2)))))
+    lowest = 10.0 ** -min(6, max(2, math.floor(math.log10(max(trials, 2)))))
     grid = np.geomspace(lowest, 1.0, 160)
     proven = [mechanism.proven.tpr(float(x)).upper for x in grid]
     allowed = [allowed_tpr(claim, float(x)) for x in grid]
@@ -217,21 +217,21 @@ def _tradeoff_conclusion(record: AuditRecord, mechanism: MechanismResult) -> str
     outside = [a for a in mechanism.attacks if a.bound.refutes(record.claim)]
     counted = [a for a in outside if inside(record, a)]
     if counted:
-        return f"{name}: {_join(map(by, counted))} certified outside the allowed region: refuted."
+        return f"{name}: {_join(map(by, counted))} is certified outside what the claim allows."
     if outside:
         return (
-            f"{name}: {_join(map(by, outside))} certified outside the allowed region, by an "
-            "adversary that the claim does not cover: this refutes nothing."
+            f"{name}: {_join(map(by, outside))} is certified outside what the claim allows, but "
+            "by an adversary that the claim does not cover: this refutes nothing."
         )
     best = strongest(record, mechanism)
-    certified = "" if best is None else f", which certifies mu >= {at_least(best.bound.mu_lower)}"
-    start = f"{name}: no certified point leaves the region that the claim allows{certified}"
+    certified = "" if best is None else f" (mu >= {at_least(best.bound.mu_lower)})"
+    start = f"{name}: nothing certified{certified} lies outside what the claim allows"
     upper = mechanism.proven.mu.upper
     if math.isinf(upper):
         return f"{start}; but nothing is proven (mu <= inf)."
     if not record.claim.is_proven_by(mechanism.proven):
-        return f"{start}; but the proven curve, mu <= {at_most(upper)}, leaves it."
-    return f"{start}; the proven curve, mu <= {at_most(upper)}, stays inside."
+        return f"{start}; but the proven curve, mu <= {at_most(upper)}, does."
+    return f"{start}; the proven curve, mu <= {at_most(upper)}, does not either."
 
 
 def _join(names: Any) -> str:
@@ -244,7 +244,9 @@ def _join(names: Any) -> str:
 def bounds(record: AuditRecord) -> Drawing:
     """A row per mechanism: claimed, proven and measured epsilon at the claim's delta."""
     claimed, delta = claimed_epsilon(record), delta_of(record)
-    kinds = list(dict.fromkeys((a.attack, a.adversary) for m in record.mechanisms for a in m.attacks))
+    kinds = list(
+        dict.fromkeys((a.attack, a.adversary) for m in record.mechanisms for a in m.attacks)
+    )
     edge = _edge(record, claimed)
     lanes = 1 + max((len(m.attacks) for m in record.mechanisms), default=0)
     step = 0.8 / lanes
@@ -261,7 +263,9 @@ def bounds(record: AuditRecord) -> Drawing:
             handles["proven, at most"] = _proven_mark(axes, row, top, edge)
             for lane, attack in enumerate(row.attacks, start=1):
                 at = kinds.index((attack.attack, attack.adversary))
-                handle = _measured_bar(axes, measured(record, attack), top + lane * step, step, at, edge)
+                handle = _measured_bar(
+                    axes, measured(record, attack), top + lane * step, step, at, edge
+                )
                 handles.setdefault(f"measured, at least: {by(attack)}", handle)
         if claimed <= edge:
             rule = axes.axvline(claimed, color=svg.INK, lw=1.2, ls=(0, (5, 2)), zorder=1.5)
@@ -332,9 +336,7 @@ def _proven_mark(axes: "Axes", row: MechanismResult, y: float, edge: float) -> A
     return mark
 
 
-def _measured_bar(
-    axes: "Axes", value: float, y: float, step: float, kind: int, edge: float
-) -> Any:
+def _measured_bar(axes: "Axes", value: float, y: float, step: float, kind: int, edge: float) -> Any:
     colour = svg.COLOURS[kind % len(svg.COLOURS)]
     hatch = ("", "////", "....", "xxxx")[kind % 4]
     (bar,) = axes.barh(

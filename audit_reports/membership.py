@@ -1,5 +1,6 @@
 """A membership experiment: worlds, an adversary's view, an attack, scores."""
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -63,7 +64,8 @@ def measure(
     Args:
         task: the records.
         mechanism: what is attacked.
-        audit: the audit file; attack: the section to run.
+        audit: the audit file.
+        attack: the section of it to run.
         claim: what is to be refuted.
         key: root of the trials' noise.
         confidence: 1 minus the error that this attack may spend.
@@ -73,9 +75,7 @@ def measure(
     experiment = run_trials(task, mechanism, audit, attack, key=key, progress=progress)
     scores = experiment.scores
     method = audit.estimate.method
-    bound = estimate_scores(
-        scores, claim, confidence=confidence, method=method, seed=audit.seed
-    )
+    bound = estimate_scores(scores, claim, confidence=confidence, method=method, seed=audit.seed)
     power = smallest_refutable(
         scores.values_in.size, scores.values_out.size, claim, confidence=confidence, method=method
     )
@@ -199,7 +199,8 @@ def _attainable(
         return None
     senders = 1 if adversary_name == "server" else len(task.clients)
     noise = worlds.noise_scale(mechanism) / senders**0.5
-    return float((shift / noise).norm()) * audit.release.rounds**0.5
+    distance = float((shift / noise).norm().item())
+    return distance * math.sqrt(audit.release.rounds)
 
 
 def _question(audit: AuditFile, client: str, label: str, count: int, informed: bool) -> str:
@@ -241,9 +242,7 @@ def allowed_errors(audit: AuditFile) -> list[float]:
 
 def check_file(audit: AuditFile, task: Task) -> None:
     """Raise `ConfigError` for a client or class that does not exist, before minutes are spent."""
-    task.client_index(
-        audit.estimate.target_client or task.clients[0], key="estimate.target_client"
-    )
+    task.client_index(audit.estimate.target_client or task.clients[0], key="estimate.target_client")
     labels = {"estimate.target_class": [audit.estimate.target_class]}
     if audit.inversion is not None:
         task.client_index(audit.inversion.client, key="inversion.client")

@@ -27,9 +27,7 @@ _PACKAGES = (
 _FOLDERS = ("accountant", "mechanisms", "fl_core", "attacks", "audit_reports")
 
 
-def environment(
-    *, seconds: float, config_sha256: str, data_sha256: dict[str, str]
-) -> Environment:
+def environment(*, seconds: float, config_sha256: str, data_sha256: dict[str, str]) -> Environment:
     """This machine class, these versions, this source, now."""
     return Environment(
         created=datetime.now(UTC).isoformat(timespec="seconds"),

@@ -34,6 +34,7 @@ from .record import (
     InversionRow,
     MechanismResult,
     UtilityRow,
+    parse,
     write,
 )
 from .stages import Stages
@@ -92,8 +93,8 @@ def run(
     if only is not None:
         audit = _only(audit, only)
     folder = Path(out) if out is not None else Path("runs") / path.stem
-    if fresh and folder.exists():
-        shutil.rmtree(folder)
+    if fresh:
+        _forget(folder)
     folder.mkdir(parents=True, exist_ok=True)
     task = build(audit, folder=path.parent, say=reporter.say)
     resolved = audit.model_dump(mode="json")
@@ -101,11 +102,20 @@ def run(
     inputs = hashlib.sha256(text.encode()).hexdigest()
     record = _audit(audit, task, resolved, path, folder, inputs, reporter, start)
     write(record, folder / "record.json")
+    record = parse(record.text())  # what is rendered is what was written
     from .render.folder import write_report
 
     write_report(record, folder)
     write_sums(folder)
     return record
+
+
+def _forget(folder: Path) -> None:
+    """Remove what a run writes, and nothing else: the folder may hold other things."""
+    for name in ("stages", "ledger", "transcripts", "figures", "tables"):
+        shutil.rmtree(folder / name, ignore_errors=True)
+    for name in ("record.json", "report.html", "report.pdf", "SHA256SUMS"):
+        (folder / name).unlink(missing_ok=True)
 
 
 def _only(audit: AuditFile, name: str) -> AuditFile:
@@ -140,11 +150,7 @@ def _audit(
         transcripts[section.name].save(folder / "transcripts" / section.name)
         results.append(result)
 
-    equal = [
-        r.name
-        for r in results
-        if r.expect is None and r.verdict.word == "CONSISTENT"
-    ]
+    equal = [r.name for r in results if r.expect is None and r.verdict.word == "CONSISTENT"]
     reporter.say(f"utility: {len(mechanisms) + 2} variants x {audit.training.seeds} seeds")
     accuracies = stages.json(
         "utility",
@@ -181,8 +187,8 @@ def _audit(
         inversion=reconstructions,
         hazards=hazards.checklist(claim, results, same_encoder=same_encoder),
         limits=_limits(audit),
-        given=path.read_text(encoding="utf-8"),
-        resolved=resolved,
+        given=_without_paths(path.read_text(encoding="utf-8"), audit),
+        resolved=json.loads(_without_paths(json.dumps(resolved), audit)),
         seed=audit.seed,
         environment=provenance.environment(
             seconds=time.monotonic() - start,
@@ -268,7 +274,7 @@ def _run_assumptions(task: Task) -> tuple[Assumption, ...]:
     return (
         Assumption(
             text="The encoder and the projection do not depend on private records.",
-            how="the weights' hash is the same before and after; the projection is fitted on public photographs",
+            how="the weights' hash is unchanged; the projection is fitted on public photographs",
             holds=fingerprint(task.backbone) == task.encoder_fingerprint,
         ),
         Assumption(
@@ -285,8 +291,7 @@ def _parameters(mechanism: Mechanism, audit: AuditFile) -> dict[str, Any]:
         "group_sizes": list(map(float, mechanism.group_sizes)),
         "declared noise_stddevs (prototype units)": list(mechanism.noise_stddevs),
         "declared noise power (sum of variances)": sum(
-            d * s * s
-            for d, s in zip(mechanism.group_sizes, mechanism.noise_stddevs, strict=True)
+            d * s * s for d, s in zip(mechanism.group_sizes, mechanism.noise_stddevs, strict=True)
         ),
         "public_count (records)": mechanism.public_count,
         "rounds": audit.release.rounds,
@@ -329,6 +334,14 @@ def _equal_power(audit: AuditFile, task: Task) -> tuple[EqualPowerRow, ...]:
                 )
             )
     return tuple(rows)
+
+
+def _without_paths(text: str, audit: AuditFile) -> str:
+    """`text` with absolute paths of the audit file cut to their last part: they name users."""
+    for value in (audit.data.path, audit.model.backbone):
+        if value is not None and Path(value).is_absolute():
+            text = text.replace(value, Path(value).name)
+    return text
 
 
 def _limits(audit: AuditFile) -> tuple[str, ...]:

@@ -25,7 +25,8 @@ def at_most(value: float, digits: int = 4) -> str:
 def _rounded(value: float, digits: int, rounding: str) -> str:
     if math.isinf(value):
         return "inf" if value > 0 else "-inf"
-    number = Context(prec=digits, rounding=rounding).create_decimal(Decimal(value))
+    # repr, not the binary expansion: 1e-05 is a little above 0.00001, but reads as written.
+    number = Context(prec=digits, rounding=rounding).create_decimal(Decimal(repr(value)))
     if number and not -4 <= number.adjusted() < 7:
         return f"{number.normalize():e}"
     text = f"{number:f}"

@@ -89,7 +89,9 @@ def judge(
     if releases == 0:
         return _verdict("INVALID", "nothing was released under a ledger", [], caveats)
 
-    unsupported = [f'an assumption of the proof does not hold: "{a.text}" ({a.how})' for a in broken]
+    unsupported = [
+        f'an assumption of the proof does not hold: "{a.text}" ({a.how})' for a in broken
+    ]
     if proven is None:
         unsupported.append("no accountant proves anything about the released event")
     elif not claim.is_proven_by(proven):
@@ -122,7 +124,9 @@ def judge(
     multiple = math.inf if best.power.multiple is None else best.power.multiple
     if multiple > power_multiple:
         reason = f"{power}, which is more than {power_multiple:g} times the claim"
-        return _verdict("INCONCLUSIVE", f"the audit has too little power: {reason}", [reason], caveats)
+        return _verdict(
+            "INCONCLUSIVE", f"the audit has too little power: {reason}", [reason], caveats
+        )
     assert_proven = "the proven bound" if proven is None else _within(claim, proven)
     return _verdict(
         "CONSISTENT",
@@ -161,9 +165,7 @@ def overall(words: Sequence[tuple[str, Word, Word | None]]) -> Verdict:
     )
 
 
-def _verdict(
-    word: Word, sentence: str, reasons: Sequence[str], caveats: Sequence[str]
-) -> Verdict:
+def _verdict(word: Word, sentence: str, reasons: Sequence[str], caveats: Sequence[str]) -> Verdict:
     return Verdict(
         word=word,
         exit_code=EXIT_CODES[word],
@@ -218,7 +220,9 @@ def _caveats(
     outside = sorted({m.adversary for m in measured if m.adversary not in claim.adversaries})
     caveats = []
     if outside:
-        caveats.append(f"The claim does not cover the {', '.join(outside)}; those results refute nothing.")
+        caveats.append(
+            f"The claim does not cover the {', '.join(outside)}; those results refute nothing."
+        )
     if unchecked:
         caveats.append("Not checked: " + " ".join(unchecked))
     if not claim.unprotected:

@@ -134,7 +134,7 @@ def utility(
 def random_prototypes(like: Tensor, key: Key) -> Tensor:
     """Prototypes without any information, with the norms of `like`, float[rounds, classes, dim]."""
     noise = key.normal(*like.shape)
-    scale = like.norm(dim=-1, keepdim=True) / noise.norm(dim=-1, keepdim=True)
+    scale: Tensor = like.norm(dim=-1, keepdim=True) / noise.norm(dim=-1, keepdim=True)
     return noise * scale
 
 

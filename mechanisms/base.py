@@ -24,7 +24,7 @@ class Key(Protocol):
 
     @property
     def fingerprint(self) -> str:
-        """"system", or a text that two keys share only if they draw the same numbers."""
+        """Text that two keys share only if they draw the same numbers; "system" if fresh."""
 
     def child(self, *names: str | int) -> "Key":
         """An independent source for a narrower purpose."""

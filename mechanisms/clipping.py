@@ -30,8 +30,7 @@ class Clip:
         boxed = self.group_norms is not None or self.joint_norm is not None
         if boxed == (self.ellipsoid_radii is not None):
             raise ParameterError(
-                "give group_norms, joint_norm or both, or else ellipsoid_radii alone; "
-                f"got {self}"
+                f"give group_norms, joint_norm or both, or else ellipsoid_radii alone; got {self}"
             )
         for bound in (*(self.group_norms or ()), *(self.ellipsoid_radii or ())):
             check.positive(norm_bound=bound)
@@ -70,10 +69,9 @@ class Clip:
         joint = None if self.joint_norm is None else self.joint_norm / divisor
         if joint is not None and len(noise_stddevs) == 1 and self.group_norms is None:
             return dpe.GaussianDpEvent(noise_stddevs[0] / joint)
-        if self.group_norms is not None:
-            bounds = tuple(c / divisor for c in self.group_norms)
-        else:
-            bounds = (joint,) * len(noise_stddevs)
+        # Without bounds of their own, the joint bound holds for each group.
+        norms = self.group_norms or (self.joint_norm,) * len(noise_stddevs)
+        bounds = tuple(float(c or 0.0) / divisor for c in norms)
         return GroupwiseGaussianDpEvent(noise_stddevs, bounds, joint)
 
 

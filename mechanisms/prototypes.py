@@ -15,8 +15,8 @@ from torch import Tensor
 
 from ..accountant import check
 from ..accountant.adjacency import Adjacency, contribution_factor
-from ..accountant.assumption import Assumption
 from ..accountant.allocation import equal_power_stddevs, optimal_stddevs
+from ..accountant.assumption import Assumption
 from ..accountant.calibrate import calibrate_gaussian
 from ..accountant.errors import ParameterError
 from .base import Key, Point
@@ -160,9 +160,7 @@ def non_private(design: PrototypeDesign) -> NoisyPrototypes:
 
 def isotropic(design: PrototypeDesign) -> NoisyPrototypes:
     """IGPP: one global clip, the same noise everywhere."""
-    multiplier = calibrate_gaussian(
-        mu=design.mu, rounds=design.rounds, adjacency=design.adjacency
-    )
+    multiplier = calibrate_gaussian(mu=design.mu, rounds=design.rounds, adjacency=design.adjacency)
     return NoisyPrototypes(
         clip=Clip(joint_norm=design.clip_norm),
         group_sizes=(sum(design.group_sizes),),

@@ -47,7 +47,7 @@ def invert(
         match = cosine_similarity(encode(images), targets, dim=1)
         loss = (1.0 - match).sum() + smoothness * _total_variation(images).sum()
         optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         optimiser.step()
         if progress is not None:
             progress(step + 1, steps)

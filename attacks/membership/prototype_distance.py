@@ -26,4 +26,5 @@ class PrototypeDistance:
 
     def score(self, view: View) -> Tensor:
         """float64[trials]; larger means more likely a member."""
-        return -(self.candidates - observed_prototype(view)).norm(dim=-1)
+        gap: Tensor = (self.candidates - observed_prototype(view)).norm(dim=-1)
+        return -gap

@@ -5,6 +5,7 @@ from typing import Any
 
 import typer
 
+from ...accountant.adjacency import Adjacency, Unit
 from ...accountant.errors import ConfigError, UnsupportedEventError
 from .output import Json, print_json
 
@@ -26,8 +27,8 @@ def account(
     noise_multiplier: float | None = typer.Option(None, help="Noise over bound, isotropic."),
     rounds: int = typer.Option(1, help="Releases, composed in sequence."),
     delta: float = typer.Option(1e-5, help="Where epsilon is printed."),
-    adjacency: str = _Adjacency,
-    unit: str = _Unit,
+    adjacency: Adjacency = _Adjacency,
+    unit: Unit = _Unit,
     group_size: int = typer.Option(1, help="Records protected together."),
     cross_check: bool = typer.Option(False, "--cross-check", help="Ask dp-accounting and PRV too."),
     max_epsilon: float | None = typer.Option(None, help="Exit 3 if epsilon is above this."),
@@ -94,8 +95,8 @@ def calibrate(
     delta: float = typer.Option(..., help="Target, strictly between 0 and 1."),
     rounds: int = typer.Option(1, help="Releases, composed in sequence."),
     rate: float = typer.Option(1.0, help="Sampling rate; only 1 is supported yet."),
-    adjacency: str = _Adjacency,
-    unit: str = _Unit,
+    adjacency: Adjacency = _Adjacency,
+    unit: Unit = _Unit,
     as_json: bool = Json,
 ) -> None:
     """Smallest noise multiplier (noise over clip bound) that meets a target."""

@@ -41,6 +41,14 @@ def main() -> None:
     except AuditError as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         sys.exit(2)
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("privassay"):
+            raise
+        print(
+            f"this needs {error.name}, which is not installed: pip install 'privassay[run]'",
+            file=sys.stderr,
+        )
+        sys.exit(2)
     except KeyboardInterrupt:
         print("interrupted; the same command goes on where it stopped", file=sys.stderr)
         sys.exit(130)

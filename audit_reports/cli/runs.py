@@ -88,40 +88,37 @@ def _assignment(text: str) -> tuple[str, Any]:
 
 
 def _dry_run(file: Path, overrides: dict[str, Any], as_json: bool) -> None:
+    from ...accountant.jsonio import dump
     from ...fl_core.config import load
-    from ..membership import allowed_errors
     from ..estimators.power import smallest_refutable
+    from ..membership import allowed_errors
     from ..text import at_most
 
     audit = load(file, overrides)
     claim = audit.claim.claim()
-    rows = []
-    for attack, error in zip(audit.attack, allowed_errors(audit), strict=True):
-        power = smallest_refutable(
+    powers = [
+        smallest_refutable(
             attack.trials,
             attack.trials,
             claim,
             confidence=1.0 - error,
             method=audit.estimate.method,
         )
-        rows.append({"attack": attack.name, "adversary": attack.adversary, "power": power})
-    plan = {
-        "claim": claim.text(),
-        "mechanisms": [m.name for m in audit.mechanism],
-        "releases_per_run": audit.release.rounds * audit.data.clients,
-        "attacks": rows,
-    }
+        for attack, error in zip(audit.attack, allowed_errors(audit), strict=True)
+    ]
+    names = [m.name for m in audit.mechanism]
     if as_json:
-        from ...accountant.jsonio import dump
-
-        print_json(plan | {"attacks": [r | {"power": dump(r["power"])} for r in rows]})
+        attacks = [
+            {"attack": a.name, "adversary": a.adversary, "power": dump(p)}
+            for a, p in zip(audit.attack, powers, strict=True)
+        ]
+        print_json({"claim": claim.text(), "mechanisms": names, "attacks": attacks})
         return
-    typer.echo(f"claim       {plan['claim']}")
-    typer.echo(f"mechanisms  {', '.join(m.name for m in audit.mechanism)}")
-    for attack, row in zip(audit.attack, rows, strict=True):
-        found = row["power"]
+    typer.echo(f"claim       {claim.text()}")
+    typer.echo(f"mechanisms  {', '.join(names)}")
+    for attack, power in zip(audit.attack, powers, strict=True):
         typer.echo(
             f"attack      {attack.name} by the {attack.adversary}, {attack.trials} + "
-            f"{attack.trials} trials: at its best it refutes epsilon >= {at_most(found.epsilon)} "
-            f"at delta {found.delta:g} with probability {found.probability:g}"
+            f"{attack.trials} trials: at its best it refutes epsilon >= {at_most(power.epsilon)} "
+            f"at delta {power.delta:g} with probability {power.probability:g}"
         )

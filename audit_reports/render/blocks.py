@@ -110,7 +110,16 @@ class VerdictBox:
     caveats: tuple[str, ...]
 
 
-Block = Table | Text | Items | Facts | Code | Figures | Gallery | VerdictBox
+@dataclass(frozen=True)
+class Group:
+    """Blocks that are folded away together."""
+
+    block: ClassVar[str] = "group"
+    title: str
+    blocks: tuple["Table | Code", ...]
+
+
+Block = Table | Text | Items | Facts | Code | Figures | Gallery | VerdictBox | Group
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,9 @@ from .reading import (
     SMALL_GAP,
     accuracy,
     delta_of,
+    inversion_readings,
     leakage,
+    leaks,
     utility_readings,
     variants,
 )
@@ -154,10 +156,11 @@ def reconstruction(record: AuditRecord) -> Section | None:
         Text(
             "Each reconstruction stands beside that of a control: the same attack on a prototype "
             "of other records of the same class. What the control shows as well was learned from "
-            f"the class, not from these records. Differences below {SMALL_GAP:g} dB are not read: "
-            "a single pair of pictures has no interval. One attack with one prior; a failure "
-            "shows nothing about stronger ones."
+            f"the class, not from these records. Differences below {SMALL_GAP:g} dB, a factor two "
+            "in squared error, are not read: a single pair of pictures has no interval. One "
+            "attack with one prior; a failure shows nothing about stronger ones."
         ),
+        Items(tuple(inversion_readings(record))),
         Gallery(tuple(_reconstruction(row) for row in record.inversion)),
         Table(
             caption="The same in numbers: PSNR in dB to the nearest record, larger is closer.",
@@ -203,7 +206,7 @@ def _reconstruction(row: InversionRow) -> Reconstruction:
         ),
         numbers=f"PSNR {row.psnr:.1f} dB, control {row.control_psnr:.1f} dB",
         reading=leakage(row),
-        leaks=row.psnr - row.control_psnr >= SMALL_GAP,
+        leaks=leaks(row),
     )
 
 

@@ -9,13 +9,24 @@ from ..figures import Drawing, raw_tpr
 from ..record import AttackResult, AuditRecord, MechanismResult
 from ..text import at_least, at_most
 from ..verdict import Word
-from .blocks import Block, Cell, Code, Facts, Figures, Section, Table, Tag, Text, VerdictBox
+from .blocks import (
+    Block,
+    Cell,
+    Code,
+    Facts,
+    Figures,
+    Group,
+    Section,
+    Table,
+    Tag,
+    Text,
+    VerdictBox,
+)
 from .reading import (
     by,
     claimed_epsilon,
     controls_line,
     delta_of,
-    inside,
     measured,
     measured_line,
     proven_line,
@@ -55,7 +66,7 @@ def verdict(record: AuditRecord) -> Section:
         lines=(
             ("Claim", record.claim.text()),
             ("Proven", proven_line(record)),
-            ("Measured", measured_line(record)),
+            ("Measured", measured_line(record, full=True)),
             ("Controls", controls_line(record)),
         ),
         caveats=tuple(caveats[:3]),
@@ -100,7 +111,7 @@ def _verdict_row(record: AuditRecord, mechanism: MechanismResult) -> tuple[Cell,
 def claim(record: AuditRecord) -> Section:
     """Section 1."""
     asserted = record.claim
-    who = ", ".join(asserted.adversaries)
+    who = " or ".join(asserted.adversaries)
     words = (
         f"Whoever takes the part of the {who} can tell from what is released whether one "
         f"{asserted.unit} {_WORLDS[asserted.adjacency]} no better than "
@@ -119,14 +130,15 @@ def claim(record: AuditRecord) -> Section:
         ("adjacency", asserted.adjacency),
         ("unit", asserted.unit),
         ("cap on one unit", "one record" if asserted.unit == "example" else NOT_STATED),
-        ("holds against", who),
+        ("holds against", ", ".join(asserted.adversaries)),
         ("releases and accesses covered", asserted.covers or NOT_STATED),
         ("treated as public", "; ".join(asserted.unprotected) or NOT_STATED),
         ("source of the claim", asserted.source or NOT_STATED),
         ("confidence of the audit", f"{record.confidence:g}, all attacks on a mechanism together"),
         (
             "power asked for",
-            f"CONSISTENT needs an attack that finds {record.power_multiple:g} times the claim",
+            "CONSISTENT needs an attack that would have refuted a mechanism with "
+            f"{record.power_multiple:g} times the claimed leakage",
         ),
     )
     return Section("claim", "Claim", (Facts(facts),))
@@ -134,38 +146,59 @@ def claim(record: AuditRecord) -> Section:
 
 def mechanisms(record: AuditRecord) -> Section:
     """Section 2."""
-    blocks: list[Block] = []
-    for row in record.mechanisms:
-        clipped = ", ".join(f"{share:.1%}" for share in row.clipped) or NOT_STATED
-        facts = [
-            ("kind", row.kind),
-            ("role", role(row)),
-            ("description", row.description or NOT_STATED),
-            ("releases in the ledger", str(row.releases)),
-            ("records shortened by the clip", f"{clipped} (a diagnostic, not released)"),
-            *((key, _parameter(value)) for key, value in row.parameters.items()),
-        ]
-        blocks += [
+    table = Table(
+        caption="Parameters are public. The event is what everything in the ledger costs together.",
+        header=("mechanism", "kind", "role", "description", "releases", "assumptions"),
+        rows=tuple(
+            (
+                m.name,
+                m.kind,
+                role(m),
+                m.description or NOT_STATED,
+                str(m.releases),
+                _assumed([a.holds for a in m.assumptions]),
+            )
+            for m in record.mechanisms
+        ),
+        numeric=(4,),
+    )
+    return Section("mechanisms", "Mechanisms", (table, *map(_mechanism, record.mechanisms)))
+
+
+def _mechanism(row: MechanismResult) -> Group:
+    clipped = ", ".join(f"{share:.1%}" for share in row.clipped) or NOT_STATED
+    return Group(
+        f"{row.name}: parameters, assumptions, accounted event",
+        (
             Table(
-                caption=row.name,
+                caption="Parameters",
                 header=("parameter", "value"),
-                rows=tuple(facts),
-                folded=True,
+                rows=(
+                    *((key, _parameter(value)) for key, value in row.parameters.items()),
+                    ("records shortened by the clip", f"{clipped} (a diagnostic, not released)"),
+                    ("SHA-256 of the ledger", row.ledger_sha256),
+                ),
             ),
             Table(
-                caption=f"Assumptions of the proof: {row.name}",
+                caption="Assumptions of the proof",
                 header=("assumption", "status", "how it is checked"),
                 rows=tuple((a.text, _holds(a.holds), a.how) for a in row.assumptions),
-                folded=True,
             ),
             Code(
-                f"Accounted event: {row.name} (ledger SHA-256 {row.ledger_sha256})",
+                "Accounted event",
                 json.dumps(row.event, indent=1, sort_keys=True, ensure_ascii=False),
-                folded=True,
             ),
-        ]
-    lead = Text("Parameters are public. The event is what everything in the ledger costs together.")
-    return Section("mechanisms", "Mechanisms", (lead, *blocks))
+        ),
+    )
+
+
+def _assumed(outcomes: list[bool | None]) -> str:
+    words = [
+        (outcomes.count(True), "hold"),
+        (outcomes.count(False), "DO NOT HOLD"),
+        (outcomes.count(None), "not checked"),
+    ]
+    return ", ".join(f"{count} {text}" for count, text in words if count) or "none stated"
 
 
 def _parameter(value: float | int | str | list[float]) -> str:
@@ -252,7 +285,9 @@ def threats(record: AuditRecord) -> Section:
     rows = []
     for name in names:
         known = ADVERSARIES.get(name)
-        tried = sorted({a.attack for m in record.mechanisms for a in m.attacks if a.adversary == name})
+        tried = sorted(
+            {a.attack for m in record.mechanisms for a in m.attacks if a.adversary == name}
+        )
         rows.append(
             (
                 name,
@@ -452,11 +487,11 @@ def _gap_row(mechanism: MechanismResult, attack: AttackResult) -> tuple[Cell, ..
     elif reachable is None:
         reading = "open: stronger attacks or worse neighbours may lie between"
     else:
-        worlds = max(0.0, upper - reachable)
-        reading = (
-            f"up to {at_most(worlds, 3)} for worse neighbours or a stronger adversary, "
-            f"up to {at_most(max(0.0, reachable - lower), 3)} for more trials"
-        )
+        worlds = upper - reachable
+        first = f"up to {at_most(worlds, 3)} for worse neighbours or a stronger adversary"
+        if worlds < 1e-9 * upper:
+            first = "no neighbours and no adversary are worse"
+        reading = f"{first}; up to {at_most(max(0.0, reachable - lower), 3)} for more trials"
     return (
         mechanism.name,
         by(attack),

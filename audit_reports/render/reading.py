@@ -12,8 +12,7 @@ METRICS = {
     "head": "own model (head) accuracy",
     "prototype": "nearest-prototype accuracy",
 }
-BASELINES = {"local-only": "local-only", "random-prototypes": "random-prototypes"}
-SMALL_GAP = 1.0  # dB; one pair of pictures has no interval, so smaller differences are not read
+SMALL_GAP = 3.0  # dB, half the squared error; one pair has no interval, so less is not read
 
 
 def plain(text: str, limit: int = 60) -> str:
@@ -85,8 +84,8 @@ def role(mechanism: MechanismResult) -> str:
     return f"control, NOT as expected ({mechanism.expect})"
 
 
-def controls_line(record: AuditRecord) -> str:
-    """How the controls came out."""
+def controls_line(record: AuditRecord, *, short: bool = False) -> str:
+    """How the controls came out; `short` leaves out the words of those that behaved."""
     rows = controls(record)
     if not rows:
         return "none: nothing shows that this audit would notice a broken mechanism"
@@ -96,7 +95,7 @@ def controls_line(record: AuditRecord) -> str:
             f"{plain(m.name, 30)} is {m.verdict.word}, not {m.expect}" for m in failed
         )
         return f"{len(failed)} of {len(rows)} NOT as expected: {named}"
-    named = ", ".join(f"{plain(m.name, 30)} {m.verdict.word}" for m in rows)
+    named = ", ".join(plain(m.name, 30) + ("" if short else f" {m.verdict.word}") for m in rows)
     return f"{len(rows)} of {len(rows)} as expected: {named}"
 
 
@@ -113,8 +112,11 @@ def proven_line(record: AuditRecord) -> str:
     return f"epsilon <= {at_most(upper)} at delta {delta_of(record):g} ({named})"
 
 
-def measured_line(record: AuditRecord) -> str:
-    """The largest measured epsilon of the subjects, and what could have been found."""
+def measured_line(record: AuditRecord, *, full: bool = False) -> str:
+    """The largest measured epsilon of the subjects, and what could have been found.
+
+    `full` gives whole sentences, for where there is room.
+    """
     found = [(m, a) for m in subjects(record) if (a := strongest(record, m)) is not None]
     if not found:
         return "no attack on a subject by an adversary that the claim covers"
@@ -126,6 +128,11 @@ def measured_line(record: AuditRecord) -> str:
     able = best_power(record)
     if able is None:
         return f"{line}; power unknown"
+    if full:
+        return (
+            f"{line}. The audit would have found epsilon >= {at_most(able.power.epsilon)} with "
+            f"probability {able.power.probability:g}."
+        )
     return f"{line}; power {able.power.probability:g} from epsilon {at_most(able.power.epsilon)}"
 
 
@@ -153,7 +160,12 @@ def variants(record: AuditRecord, *, equal_budget: bool) -> list[str]:
 
 def accuracy(row: UtilityRow) -> str:
     """Mean and interval, the interval rounded outwards."""
-    return f"{row.mean:.3f} [{at_least(row.lower, 3)}, {at_most(row.upper, 3)}]"
+    return f"{row.mean:.3f} [{_padded(at_least(row.lower, 3))}, {_padded(at_most(row.upper, 3))}]"
+
+
+def _padded(number: str) -> str:
+    """At least three decimals, so that a column lines up."""
+    return f"{number:0<5}" if "." in number and "e" not in number else number
 
 
 def overlap(a: UtilityRow, b: UtilityRow) -> bool:
@@ -162,7 +174,7 @@ def overlap(a: UtilityRow, b: UtilityRow) -> bool:
 
 
 def against(row: UtilityRow, other: UtilityRow) -> str:
-    """"above", "below" or "not distinguishable from", by the intervals."""
+    """ "above", "below" or "not distinguishable from", by the intervals."""
     if overlap(row, other):
         return "not distinguishable from"
     return "above" if row.lower > other.upper else "below"
@@ -225,7 +237,36 @@ def leakage(row: InversionRow) -> str:
         return "no more than the control: class-typical, no leakage shown"
     if gap < SMALL_GAP:
         return (
-            f"{gap:.1f} dB more than the control: below {SMALL_GAP:g} dB, which one pair of "
-            "pictures cannot tell from chance; no leakage shown"
+            f"{at_least(gap, 2)} dB more than the control: below {SMALL_GAP:g} dB, too little for "
+            "one pair of pictures; no leakage shown"
         )
-    return f"{gap:.1f} dB more than the control: leakage"
+    return f"{at_least(gap, 2)} dB more than the control: leakage"
+
+
+def leaks(row: InversionRow) -> bool:
+    """Whether the gap is large enough to be read."""
+    return row.psnr - row.control_psnr >= SMALL_GAP
+
+
+def inversion_readings(record: AuditRecord) -> list[str]:
+    """What the cases show together: did the attack work at all, and how large is chance?"""
+    found = []
+    able = {r.label: leaks(r) for r in record.inversion if "positive control" in r.case}
+    works = [plain(label, 20) for label, leaked in able.items() if leaked]
+    fails = [plain(label, 20) for label, leaked in able.items() if not leaked]
+    if works:
+        found.append(
+            f"The positive control leaks for class {', '.join(works)}: the attack works there."
+        )
+    if fails:
+        found.append(
+            f"The positive control does not leak for class {', '.join(fails)}: the attack has no "
+            "power there, and finding nothing in the other cases of that class shows nothing."
+        )
+    behind = max((r.control_psnr - r.psnr for r in record.inversion), default=0.0)
+    if behind > 0.0:
+        found.append(
+            f"In this record the control comes closer by up to {at_most(behind, 2)} dB: "
+            "differences of that size arise by chance."
+        )
+    return found

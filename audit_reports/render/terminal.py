@@ -37,6 +37,6 @@ def box(record: AuditRecord) -> list[str]:
         ("claim", record.claim.text()),
         ("proven", proven_line(record)),
         ("measured", measured_line(record)),
-        ("controls", controls_line(record)),
+        ("controls", controls_line(record, short=True)),
     )
     return [plain(f"{name:<9} {text}", COLUMNS) for name, text in lines]

@@ -86,7 +86,8 @@ def train_locally(
 
     Args:
         models: rows of parameters.
-        x: float[rows, n, dim] frozen features; y: int64[rows, n].
+        x: float[rows, n, dim] frozen features.
+        y: int64[rows, n] labels.
         prototypes: float[rows, classes, dim], the broadcast that each row received.
         weight: float[rows, 1], pull towards the prototype; 0 for local-only rows.
         orders: int64[epochs, rows, n], the order of the records in each epoch.

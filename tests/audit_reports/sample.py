@@ -132,7 +132,13 @@ def sample_mechanism(name, *, proven_mu, true_mu, expect=None, claim=None, seed=
 
 def sample_utility(names):
     random = np.random.default_rng(5)
-    centre = {"igpp": 0.66, "vpp": 0.71, "none": 0.82, "local-only": 0.735, "random-prototypes": 0.6}
+    centre = {
+        "igpp": 0.66,
+        "vpp": 0.71,
+        "none": 0.82,
+        "local-only": 0.735,
+        "random-prototypes": 0.6,
+    }
     rows = []
     for variant in [*names, "local-only", "random-prototypes"]:
         for metric in ("head", "prototype"):

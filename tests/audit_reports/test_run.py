@@ -1,0 +1,160 @@
+"""A real run from an audit file to a record, and what happens when it is repeated or killed."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import jsonschema
+import pytest
+
+from privassay.accountant.errors import ConfigError
+from privassay.accountant.ledger import Ledger
+from privassay.audit_reports import record as records
+from privassay.audit_reports.run import run
+from privassay.audit_reports.verify import load, verify
+
+ROOT = Path(__file__).resolve().parents[2]
+TEMPLATE = ROOT / "audit_reports" / "templates" / "audit.toml"
+QUICK = {"training.seeds": 2, "training.local_epochs": 1}
+TIMES = ("seconds", "created", "digest")
+
+
+def without_times(value):
+    if isinstance(value, dict):
+        return {k: without_times(v) for k, v in value.items() if k not in TIMES}
+    return [without_times(v) for v in value] if isinstance(value, list) else value
+
+
+def test_the_template_gives_a_verdict_that_can_be_verified(finished):
+    record = load(finished)
+    assert record.verdict.word == "CONSISTENT"
+    assert record.mechanism("mine").verdict.word == "CONSISTENT"
+    assert record.mechanism("planted-bug").verdict.word == "REFUTED"
+    assert verify(finished)
+
+
+def test_the_measured_mu_is_near_the_proven_one_and_not_above(finished):
+    mine = load(finished).mechanism("mine")
+    (attack,) = mine.attacks
+    assert attack.attainable_mu == pytest.approx(mine.proven.mu.upper, rel=1e-9)
+    assert 0.8 * mine.proven.mu.lower < attack.bound.mu_lower <= mine.proven.mu.upper
+
+
+def test_the_ledger_on_disk_gives_the_recorded_bound(finished):
+    from privassay.accountant.account import account
+
+    for row in load(finished).mechanisms:
+        path = finished / "ledger" / f"{row.name}.jsonl"
+        with Ledger(adjacency="add-remove", unit="example", path=path) as ledger:
+            assert len(ledger.entries) == row.releases == 2 * 4 * 10  # rounds, clients, classes
+            assert account(ledger.event(), adjacency="add-remove").mu == row.proven.mu
+
+
+def test_the_record_fits_the_checked_in_schema_which_is_the_code_s(finished):
+    checked_in = json.loads((ROOT / "audit_reports" / "record.schema.json").read_text())
+    assert checked_in == records.schema()
+    jsonschema.validate(json.loads((finished / "record.json").read_text()), checked_in)
+
+
+def test_a_record_names_no_path_and_no_user(finished):
+    text = (finished / "record.json").read_text() + (finished / "report.html").read_text()
+    for hint in (str(Path.home()), str(finished), str(ROOT), "/tmp/", "/home/"):
+        assert hint not in text, hint
+
+
+def test_an_absolute_data_path_is_cut(tmp_path):
+    from privassay.audit_reports.run import _without_paths
+    from privassay.fl_core import config
+
+    audit = config.load(TEMPLATE, {"data.source": "folder", "data.path": "/somewhere/me/pictures"})
+    assert _without_paths('path = "/somewhere/me/pictures"', audit) == 'path = "pictures"'
+
+
+def test_a_repeated_run_reuses_every_stage_and_gives_the_same_record(finished, tmp_path):
+    import shutil
+
+    again = Path(shutil.copytree(finished, tmp_path / "again"))
+    said = []
+
+    class Heard:
+        def say(self, text):
+            said.append(text)
+
+        def bar(self, name):
+            raise AssertionError(f"{name} was computed again")
+
+    second = run(TEMPLATE, out=again, overrides=QUICK, reporter=Heard())
+    assert without_times(records.jsonio.dump(second)) == without_times(
+        json.loads((finished / "record.json").read_text())
+    )
+    assert sum("reused" in text for text in said) == 3, said
+    for name in ("ledger/mine.jsonl", "transcripts/mine/uploads.npy"):
+        assert (again / name).read_bytes() == (finished / name).read_bytes()
+
+
+def test_another_seed_is_another_audit(finished, tmp_path):
+    other = run(TEMPLATE, out=tmp_path, overrides=QUICK | {"seed": 5}, only="mine")
+    mine = load(finished).mechanism("mine")
+    assert other.mechanism("mine").attacks[0].scores_sha256 != mine.attacks[0].scores_sha256
+    assert other.mechanism("mine").proven == mine.proven
+
+
+def test_killed_and_resumed_gives_the_same_record(finished, tmp_path):
+    code = (
+        "import os, signal, sys\n"
+        "from pathlib import Path\n"
+        "from privassay.audit_reports import run as module\n"
+        "class Deadly:\n"
+        "    def say(self, text):\n"
+        "        if text.startswith('utility'): os.kill(os.getpid(), signal.SIGKILL)\n"
+        "    def bar(self, name): return lambda done, total: None\n"
+        f"module.run({str(TEMPLATE)!r}, out={str(tmp_path)!r}, overrides={QUICK!r},"
+        " reporter=Deadly())\n"
+    )
+    dead = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
+    assert dead.returncode == -9, dead.stderr
+    assert not (tmp_path / "record.json").exists()
+    lines = (tmp_path / "ledger" / "mine.jsonl").read_text().splitlines()
+    assert len(lines) == 80, "the ledger lost releases"
+    resumed = run(TEMPLATE, out=tmp_path, overrides=QUICK)
+    assert without_times(records.jsonio.dump(resumed)) == without_times(
+        json.loads((finished / "record.json").read_text())
+    )
+    assert len((tmp_path / "ledger" / "mine.jsonl").read_text().splitlines()) == 80
+
+
+def test_fresh_removes_only_what_a_run_writes(finished, tmp_path):
+    import shutil
+
+    folder = Path(shutil.copytree(finished, tmp_path / "mixed"))
+    (folder / "thesis.txt").write_text("precious")
+    run(TEMPLATE, out=folder, overrides=QUICK, fresh=True, only="mine")
+    assert (folder / "thesis.txt").read_text() == "precious"
+
+
+def test_a_control_that_does_not_behave_makes_the_audit_invalid(tmp_path):
+    text = TEMPLATE.read_text().replace('kind = "noise_halved"', 'kind = "igpp"')
+    path = tmp_path / "audit.toml"
+    path.write_text(text)
+    record = run(path, out=tmp_path / "run", overrides=QUICK)
+    assert record.verdict.word == "INVALID" and record.verdict.exit_code == 2
+    assert "planted-bug should be REFUTED" in record.verdict.sentence
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        ({"estimate.target_client": "nobody"}, "names client 'nobody'"),
+        ({"estimate.target_class": 10}, "the classes are 0..9"),
+        ({"data.clients": 40}, "40 clients"),
+        ({"model.dimensions": 2000}, "span"),
+        ({"release.leading_fraction": 0.001}, "leaves a group empty"),
+        ({"model.backbone": "resnet"}, "backbone must be"),
+    ],
+)
+def test_what_does_not_fit_the_data_is_an_error_before_anything_runs(overrides, words, tmp_path):
+    with pytest.raises(ConfigError) as caught:
+        run(TEMPLATE, out=tmp_path, overrides=QUICK | overrides)
+    assert words in str(caught.value), caught.value
+    assert not (tmp_path / "ledger").exists()

@@ -23,9 +23,8 @@ def test_refuted_in_so_many_of_20_seeds(name, least, most, tmp_path):
         row = record.mechanism(name)
         refuted += row.verdict.word == "REFUTED"
         ratios.append(row.attacks[0].bound.mu_lower / row.proven.mu.upper)
-    print(
-        f"{name}: refuted {refuted} of 20, measured/proven mu {min(ratios):.3f}..{max(ratios):.3f}"
-    )
+    span = f"{min(ratios):.3f}..{max(ratios):.3f}"
+    print(f"{name}: refuted in {refuted} of 20 seeds, measured/proven mu {span}")
     assert least <= refuted <= most, f"{name} refuted in {refuted} of 20 seeds"
     if name != "noise-halved":
         assert min(ratios) >= 0.8, ratios

@@ -2,6 +2,7 @@
 
 A JSON-lines file, one entry a line, flushed to the disk. A killed run therefore loses nothing:
 what left is in the ledger, and an entry whose value never left is counted as spent all the same.
+One process at a time may hold the file.
 """
 
 import json
@@ -11,13 +12,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, BinaryIO, Self
 
 import dp_accounting.dp_event as dpe
 
 from . import check, jsonio
 from .adjacency import ADJACENCIES, UNITS, Adjacency, Unit
-from .errors import LedgerError, RecordError
+from .errors import LedgerError
 from .events import ParallelDpEvent, from_dict, to_dict
 from .reduce import gaussian_mu
 
@@ -28,7 +29,7 @@ class LedgerEntry:
 
     Attributes:
         release: what was released, e.g. "prototypes".
-        client: who holds the records; clients hold disjoint records.
+        client: who holds the records, not ""; clients hold disjoint records.
         label: the label of the records that can enter it, or "" if any record can.
         round: when.
         event: `events.to_dict` of what it cost.
@@ -54,7 +55,8 @@ class Ledger:
             memory only.
 
     Raises:
-        LedgerError: the file is damaged before its last line.
+        LedgerError: the file is damaged before its last line, cannot be read or written, or
+            another process holds it.
     """
 
     def __init__(self, *, adjacency: Adjacency, unit: Unit, path: Path | None = None) -> None:
@@ -63,12 +65,15 @@ class Ledger:
         self.adjacency: Adjacency = adjacency
         self.unit: Unit = unit
         self._entries: list[LedgerEntry] = []
-        self._seeded: set[str] = set()
-        self._file = None
+        self._seeded: dict[str, LedgerEntry] = {}
+        self._file: BinaryIO | None = None
         if path is not None:
-            for entry in _read(path):
-                self._remember(entry)
-            self._file = path.open("a", encoding="utf-8")
+            self._file = _open(path)
+            try:
+                self._remember(self._fresh(_read(self._file)))
+            except BaseException:
+                self.close()
+                raise
 
     @property
     def entries(self) -> tuple[LedgerEntry, ...]:
@@ -80,29 +85,19 @@ class Ledger:
 
         Raises:
             UnsupportedEventError: nothing is proven about an event; nothing is written then.
-            LedgerError: the same seeded noise was used for another release.
+            LedgerError: the same seeded noise was used for another release, or no client is named.
         """
-        fresh = []
-        for entry in entries:
+        given = list(entries)
+        for entry in given:
             gaussian_mu(from_dict(entry.event), adjacency=self.adjacency)
-            if _identity(entry) not in self._seeded or entry.noise == "system":
-                fresh.append(entry)
-        used = {e.noise: e for e in self._entries if e.noise != "system"}
-        for entry in fresh:
-            other = used.setdefault(entry.noise, entry)
-            if entry.noise != "system" and _identity(other) != _identity(entry):
-                raise LedgerError(
-                    f"noise {entry.noise} was already used for {other.release} of "
-                    f"{other.client} in round {other.round}.\n"
-                    "  Equal noise in two releases cancels in their difference. Draw each "
-                    "release from its own key."
-                )
+            if not entry.client:
+                raise LedgerError(f"release {entry.release!r} names no client; who holds its data?")
+        fresh = self._fresh(given)
         if self._file is not None and fresh:
-            self._file.write("".join(json.dumps(jsonio.dump(e)) + "\n" for e in fresh))
+            self._file.write(b"".join(_identity(e).encode() + b"\n" for e in fresh))
             self._file.flush()
             os.fsync(self._file.fileno())
-        for entry in fresh:
-            self._remember(entry)
+        self._remember(fresh)
 
     def event(self) -> dpe.DpEvent:
         """What all releases cost together.
@@ -125,10 +120,30 @@ class Ledger:
         parts = [_sequence(shared + [e for e in mine if e.label == label]) for label in labels]
         return _parallel(parts, partition="label")
 
-    def _remember(self, entry: LedgerEntry) -> None:
-        self._entries.append(entry)
-        if entry.noise != "system":
-            self._seeded.add(_identity(entry))
+    def _fresh(self, entries: list[LedgerEntry]) -> list[LedgerEntry]:
+        """Those that are new: a seeded release that was made before is the same value again."""
+        fresh: list[LedgerEntry] = []
+        seen: dict[str, LedgerEntry] = {}
+        for entry in entries:
+            if entry.noise == "system":
+                fresh.append(entry)
+                continue
+            other = self._seeded.get(entry.noise) or seen.get(entry.noise)
+            if other is None:
+                fresh.append(entry)
+                seen[entry.noise] = entry
+            elif _identity(other) != _identity(entry):
+                raise LedgerError(
+                    f"noise {entry.noise} was already used for {other.release} of "
+                    f"{other.client} in round {other.round}.\n"
+                    "  Equal noise in two releases cancels in their difference. Draw each "
+                    "release from its own key."
+                )
+        return fresh
+
+    def _remember(self, entries: list[LedgerEntry]) -> None:
+        self._entries += entries
+        self._seeded |= {e.noise: e for e in entries if e.noise != "system"}
 
     def close(self) -> None:
         """Close the file, if there is one."""
@@ -171,18 +186,37 @@ def _parallel(events: list[dpe.DpEvent], *, partition: str) -> dpe.DpEvent:
     return ParallelDpEvent([distinct[text] for text in sorted(distinct)], partition)
 
 
-def _read(path: Path) -> list[LedgerEntry]:
-    if not path.exists():
-        return []
-    text = path.read_text(encoding="utf-8")
-    complete, _, torn = text.rpartition("\n")
+def _open(path: Path) -> BinaryIO:
+    """The file for reading and appending, locked: two writers would not see each other's lines."""
+    import fcntl
+
+    try:
+        file = path.open("a+b")
+    except OSError as error:
+        raise LedgerError(f"the ledger {path} cannot be opened: {error.strerror}") from None
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        raise LedgerError(
+            f"the ledger {path} is held by another run.\n  Wait for it, or use another folder."
+        ) from None
+    except OSError:
+        pass  # a file system without locks
+    return file
+
+
+def _read(file: BinaryIO) -> list[LedgerEntry]:
+    file.seek(0)
+    complete, newline, torn = file.read().rpartition(b"\n")
     if torn:  # the write of this line never finished, so its value never left
-        path.write_text(complete + "\n" if complete else "", encoding="utf-8")
+        file.truncate(len(complete) + len(newline))  # in place: rewriting could lose the others
+        os.fsync(file.fileno())
     entries = []
-    for number, line in enumerate(complete.splitlines(), start=1):
+    for number, line in enumerate(complete.split(b"\n") if newline else (), start=1):
         try:
-            entries.append(jsonio.load(LedgerEntry, json.loads(line)))
-        except (json.JSONDecodeError, RecordError) as error:
+            entries.append(jsonio.load(LedgerEntry, json.loads(line.decode())))
+        except (ValueError, RecursionError) as error:  # not UTF-8, not JSON, not an entry
             raise LedgerError(
                 f"line {number} of the ledger is damaged ({error}).\n"
                 "  What it held is unknown, so nothing can be proven about this run. "

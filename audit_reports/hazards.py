@@ -6,7 +6,7 @@ Severity: C breaks the guarantee, T breaks the proof as written, N negligible un
 from collections.abc import Sequence
 
 from ..accountant.claim import PrivacyClaim
-from .record import Hazard, MechanismResult
+from .results import Hazard, MechanismResult
 
 OK, FAILED, OPEN, NONE = "checked ok", "checked failed", "not checked", "not applicable"
 

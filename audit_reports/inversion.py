@@ -18,13 +18,15 @@ from ..attacks.inversion.prototype import invert
 from ..fl_core.config import InversionSection
 from ..fl_core.data.digits import load_domain, public_patches
 from ..fl_core.models.cache import cached_features
+from ..fl_core.simulate import one_thread
 from ..fl_core.task import Task
 from ..fl_core.transcript import View
 from ..mechanisms.base import Key, Mechanism
-from .record import InversionRow
+from .results import InversionRow
 
 SYNTHETIC = ("synth",)  # clients whose records are drawn, so that they may be shown
 PUBLIC_SEED = 1_000_003  # of the attacker's own pictures; the clients' come from data.seed
+SINGLES = 3  # per class
 SINGLE = "one record, no noise (positive control)"
 
 
@@ -66,7 +68,8 @@ def reconstruct(
         other = task.test_y[client] == label
         records = _pictures(task.train[client].images[own.numpy()])
         own_x, other_x = task.train_x[client][own], task.test_x[client][other]
-        cases.append(_Case(SINGLE, label, records[:1], (own_x[0], other_x[0])))
+        for i in range(min(SINGLES, len(own_x), len(other_x))):
+            cases.append(_Case(SINGLE, label, records[i : i + 1], (own_x[i], other_x[i])))
         for name in section.mechanisms:
             uploads = views[name].uploads
             if uploads is None:
@@ -84,9 +87,10 @@ def reconstruct(
             )
     targets = torch.stack([target for case in cases for target in case.targets])
     start = _public_decoder(task, cases[0].records.shape[2:])(targets)
-    images, cosines = invert(
-        targets, task.encode, start=start, steps=section.steps, progress=progress
-    )
+    with one_thread():  # small batches: on a busy machine a second thread made this 5 times slower
+        images, cosines = invert(
+            targets, task.encode, start=start, steps=section.steps, progress=progress
+        )
     shown = section.client in SYNTHETIC
     return tuple(
         _row(task, case, images[2 * i], images[2 * i + 1], float(cosines[2 * i]), shown)

@@ -23,7 +23,7 @@ from ..mechanisms.base import Key, Mechanism
 from .estimators.alpha_ledger import AlphaLedger
 from .estimators.estimate import estimate_scores
 from .estimators.power import smallest_refutable
-from .record import AttackResult
+from .results import AttackResult
 from .stages import array_hash
 
 Progress = Callable[[int, int], None]

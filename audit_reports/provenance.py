@@ -9,7 +9,7 @@ from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from .record import Environment
+from .results import Environment
 
 _PACKAGES = (
     "privassay",

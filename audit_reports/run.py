@@ -5,62 +5,23 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-from ..accountant.account import account
-from ..accountant.assumption import Assumption
-from ..accountant.bounds import Interval
-from ..accountant.claim import PrivacyClaim
 from ..accountant.errors import ConfigError
-from ..accountant.events import to_dict
-from ..accountant.gaussian import mu_interval
-from ..accountant.ledger import Ledger
-from ..fl_core import config, simulate
-from ..fl_core.config import AuditFile, MechanismSection
+from ..fl_core import config
+from ..fl_core.config import AuditFile
 from ..fl_core.task import Task, build, fingerprint
-from ..fl_core.transcript import Transcript
 from ..mechanisms import catalog
-from ..mechanisms.base import Mechanism, SeededKey
-from ..mechanisms.prototypes import PrototypeDesign
+from ..mechanisms.base import SeededKey
 from . import hazards, inversion, membership, provenance, utility
-from .declared import design
-from .record import (
-    SCHEMA_VERSION,
-    AttackResult,
-    AuditRecord,
-    EqualPowerRow,
-    InversionRow,
-    MechanismResult,
-    UtilityRow,
-    parse,
-    write,
-)
+from .record import SCHEMA_VERSION, AuditRecord, parse, write
+from .reporter import Reporter, Silent
+from .results import InversionRow, UtilityRow
+from .row import audit_mechanism, design_for, equal_power
 from .stages import Stages
 from .sums import write_sums
-from .verdict import judge, overall
-
-PROFILE = (0.0, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
-
-
-class Reporter(Protocol):
-    """Where progress goes; the command line gives one that draws bars on stderr."""
-
-    def say(self, text: str) -> None: ...  # noqa: D102
-
-    def bar(self, name: str) -> Callable[[int, int], None]: ...  # noqa: D102
-
-
-class Silent:
-    """A reporter that says nothing."""
-
-    def say(self, text: str) -> None:
-        """Nothing."""
-
-    def bar(self, name: str) -> Callable[[int, int], None]:
-        """A callback that does nothing."""
-        return lambda done, total: None
+from .verdict import overall
 
 
 def run(
@@ -139,18 +100,20 @@ def _audit(
     claim, key = audit.claim.claim(), SeededKey(audit.seed)
     membership.check_file(audit, task)
     stages = Stages(folder / "stages", inputs, reporter.say)
-    mechanisms = {m.name: catalog.build(m.kind, _design(audit, m, task)) for m in audit.mechanism}
+    mechanisms = {
+        m.name: catalog.build(m.kind, design_for(audit, m, task)) for m in audit.mechanism
+    }
     results, transcripts = [], {}
     ledgers = _ledger_folder(folder, inputs)
     for section in audit.mechanism:
         mechanism = mechanisms[section.name]
-        result, transcripts[section.name] = _mechanism(
+        result, transcripts[section.name] = audit_mechanism(
             audit, task, section, mechanism, claim, ledgers, stages, key, reporter
         )
         transcripts[section.name].save(folder / "transcripts" / section.name)
         results.append(result)
 
-    equal = [r.name for r in results if r.expect is None and r.verdict.word == "CONSISTENT"]
+    equal = [r.name for r in results if r.expect is None and claim.is_proven_by(r.proven)]
     reporter.say(f"utility: {len(mechanisms) + 2} variants x {audit.training.seeds} seeds")
     accuracies = stages.json(
         "utility",
@@ -183,7 +146,7 @@ def _audit(
         power_multiple=audit.gate.power_multiple,
         mechanisms=tuple(results),
         utility=accuracies,
-        equal_power=_equal_power(audit, task),
+        equal_power=equal_power(audit, task),
         inversion=reconstructions,
         hazards=hazards.checklist(claim, results, same_encoder=same_encoder),
         limits=_limits(audit),
@@ -198,142 +161,6 @@ def _audit(
         verdict=overall([(r.name, r.verdict.word, r.expect) for r in results]),
     )
     return record.sealed()
-
-
-def _mechanism(
-    audit: AuditFile,
-    task: Task,
-    section: MechanismSection,
-    mechanism: Mechanism,
-    claim: PrivacyClaim,
-    ledgers: Path,
-    stages: Stages,
-    key: SeededKey,
-    reporter: Reporter,
-) -> tuple[MechanismResult, Transcript]:
-    name, own = section.name, key.child(section.name)
-    file = ledgers / f"{name}.jsonl"
-    with Ledger(adjacency=claim.adjacency, unit=claim.unit, path=file) as ledger:
-        transcript = simulate.release(
-            task, mechanism, rounds=audit.release.rounds, key=own.child("run"), ledger=ledger
-        )
-        event, releases = ledger.event(), len(ledger.entries)
-    proven = account(event, adjacency=claim.adjacency, unit=claim.unit)
-    attacks: list[AttackResult] = []
-    for attack, error in zip(audit.attack, membership.allowed_errors(audit), strict=True):
-        confidence = 1.0 - error
-
-        def compute(attack: Any = attack, confidence: float = confidence) -> AttackResult:
-            return membership.measure(
-                task,
-                mechanism,
-                audit,
-                attack,
-                claim,
-                key=own.child("trials", attack.name, attack.adversary),
-                confidence=confidence,
-                progress=reporter.bar(f"{name}: {attack.name} by the {attack.adversary}"),
-            )
-
-        stage = f"{name}-{attack.name}-{attack.adversary}"
-        attacks.append(stages.json(stage, AttackResult, compute))
-    assumptions = (*_run_assumptions(task), *mechanism.assumptions())
-    delta = 1e-5 if claim.delta is None else claim.delta
-    result = MechanismResult(
-        name=name,
-        kind=section.kind,
-        description=section.description,
-        expect=section.expect,
-        parameters=_parameters(mechanism, audit),
-        event=to_dict(event),
-        assumptions=assumptions,
-        proven=proven,
-        proven_epsilon=proven.epsilon(delta) if delta > 0 else proven.epsilon(0.0),
-        profile=tuple((e, proven.delta(e).upper) for e in PROFILE),
-        releases=releases,
-        ledger_sha256=hashlib.sha256(file.read_bytes()).hexdigest(),
-        clipped=_clipped(task, mechanism),
-        attacks=tuple(attacks),
-        verdict=judge(
-            claim,
-            proven=proven,
-            assumptions=assumptions,
-            measured=attacks,
-            releases=releases,
-            power_multiple=audit.gate.power_multiple,
-        ),
-    )
-    return result, transcript
-
-
-def _design(audit: AuditFile, section: MechanismSection, task: Task) -> PrototypeDesign:
-    return design(audit, section, task.group_sizes, task.public_group_norms)
-
-
-def _run_assumptions(task: Task) -> tuple[Assumption, ...]:
-    return (
-        Assumption(
-            text="The encoder and the projection do not depend on private records.",
-            how="the weights' hash is unchanged; the projection is fitted on public photographs",
-            holds=fingerprint(task.backbone) == task.encoder_fingerprint,
-        ),
-        Assumption(
-            text="Labels are fixed: a record has one label, so that classes compose in parallel.",
-            how="each record enters the sum of its own label only",
-            holds=True,
-        ),
-    )
-
-
-def _parameters(mechanism: Mechanism, audit: AuditFile) -> dict[str, Any]:
-    return {
-        "dimensions": mechanism.dimension,
-        "group_sizes": list(map(float, mechanism.group_sizes)),
-        "declared noise_stddevs (prototype units)": list(mechanism.noise_stddevs),
-        "declared noise power (sum of variances)": sum(
-            d * s * s for d, s in zip(mechanism.group_sizes, mechanism.noise_stddevs, strict=True)
-        ),
-        "public_count (records)": mechanism.public_count,
-        "rounds": audit.release.rounds,
-        "clip_norm (feature units)": audit.release.clip_norm,
-    }
-
-
-def _clipped(task: Task, mechanism: Mechanism) -> tuple[float, ...]:
-    """Share of records that the clip shortened, per group."""
-    before = task.train_x.split(mechanism.group_sizes, dim=-1)
-    after = mechanism.contribution(task.train_x).split(mechanism.group_sizes, dim=-1)
-    return tuple(
-        float((a.norm(dim=-1) < b.norm(dim=-1) * (1 - 1e-9)).double().mean())
-        for a, b in zip(after, before, strict=True)
-    )
-
-
-def _equal_power(audit: AuditFile, task: Task) -> tuple[EqualPowerRow, ...]:
-    """Exact epsilon of groupwise noise with a global clip, where isotropic noise has 1, 2 and 8."""
-    claim = audit.claim.claim()
-    delta = claim.delta or 1e-5
-    rows = []
-    for section in audit.mechanism:
-        if section.kind != "groupwise_global_clip":
-            continue
-        for epsilon in (1.0, 2.0, 8.0):
-            base = _design(audit, section, task)
-            changed = PrototypeDesign(
-                **{**base.__dict__, "mu": mu_interval(epsilon, delta)[0], "rounds": 1}
-            )
-            event = catalog.build(section.kind, changed).event()
-            bound = account(event, adjacency=claim.adjacency, unit=claim.unit)
-            rows.append(
-                EqualPowerRow(
-                    quiet_fraction=base.group_sizes[0] / sum(base.group_sizes),
-                    noise_ratio=base.noise_ratio,
-                    isotropic_epsilon=epsilon,
-                    epsilon=Interval(bound.epsilon(delta).lower, bound.epsilon(delta).upper),
-                    delta=delta,
-                )
-            )
-    return tuple(rows)
 
 
 def _without_paths(text: str, audit: AuditFile) -> str:

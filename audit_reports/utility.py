@@ -10,7 +10,7 @@ from ..fl_core import simulate
 from ..fl_core.config import AuditFile
 from ..fl_core.task import Task
 from ..mechanisms.base import Key, Mechanism
-from .record import UtilityRow
+from .results import UtilityRow
 
 LOCAL_ONLY, RANDOM = "local-only", "random-prototypes"
 

@@ -16,7 +16,8 @@ from ..accountant.events import from_dict
 from .estimators.band import miss_probability
 from .estimators.bound import Counts, EmpiricalBound
 from .estimators.clopper_pearson import epsilon_from_limits, mu_from_limits, upper_limit
-from .record import AuditRecord, MechanismResult, content_digest, parse
+from .record import AuditRecord, content_digest, parse
+from .results import MechanismResult
 from .sums import check_sums
 from .verdict import judge, overall
 

@@ -17,8 +17,9 @@ from ..accountant.claim import NOT_STATED, AdversaryName, PrivacyClaim
 from ..accountant.errors import ConfigError
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Count = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=1, le=1_000_000_000)]
 MechanismKind = Literal["none", "igpp", "vpp", "groupwise_global_clip", "noise_halved"]
+RESERVED = ("local-only", "random-prototypes")  # variants that the comparison adds by itself
 VerdictWord = Literal["INVALID", "UNSUPPORTED", "REFUTED", "INCONCLUSIVE", "CONSISTENT"]
 
 
@@ -41,6 +42,11 @@ class ClaimSection(Section):
     covers: str = NOT_STATED
     unprotected: list[str] = []
     source: str = NOT_STATED
+
+    @model_validator(mode="after")
+    def _is_a_claim(self) -> "ClaimSection":
+        self.claim()
+        return self
 
     def claim(self) -> PrivacyClaim:
         """The claim itself, checked."""
@@ -109,6 +115,8 @@ class MechanismSection(Section):
 
     @model_validator(mode="after")
     def _options_fit(self) -> "MechanismSection":
+        if self.name in RESERVED:
+            raise ValueError(f"name {self.name!r} is that of a control of every comparison")
         if self.noise_ratio is not None and self.kind != "groupwise_global_clip":
             raise ValueError('noise_ratio goes with kind = "groupwise_global_clip"')
         if self.group_norm_share is not None:
@@ -174,6 +182,10 @@ class AuditFile(Section):
         doubled = sorted({n for n in names if names.count(n) > 1})
         if doubled:
             raise ValueError(f"two mechanisms are named {doubled[0]!r}; names must differ")
+        attacks = [f"{a.name} by the {a.adversary}" for a in self.attack]
+        repeated = sorted({a for a in attacks if attacks.count(a) > 1})
+        if repeated:  # they would draw the same noise: one experiment, counted twice
+            raise ValueError(f"two attacks are {repeated[0]!r}; raise the trials of one instead")
         for name in self.inversion.mechanisms if self.inversion else ():
             if name not in names:
                 raise ValueError(f"inversion.mechanisms names {name!r}, which is none of {names}")
@@ -205,6 +217,8 @@ def load(path: Path, overrides: dict[str, Any] | None = None) -> AuditFile:
         raise ConfigError(f"{path} cannot be read: {reason}") from None
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{path} is not valid TOML: {error}") from None
+    except RecursionError:
+        raise ConfigError(f"{path} is not valid TOML: it is nested too deeply") from None
     for key, value in (overrides or {}).items():
         _override(data, key, value)
     return parse(data, name=str(path))
@@ -218,12 +232,9 @@ def parse(data: dict[str, Any], *, name: str = "the audit file") -> AuditFile:
     """
     try:
         audit = AuditFile.model_validate(data)
-        audit.claim.claim()
     except ValidationError as error:
         lines = dict.fromkeys(_explain(dict(e), data) for e in error.errors())
         raise ConfigError(f"{name} is not a valid audit file:\n  " + "\n  ".join(lines)) from None
-    except ValueError as error:
-        raise ConfigError(f"{name}, section [claim]: {error}") from None
     return audit
 
 
@@ -240,7 +251,7 @@ def _override(data: dict[str, Any], key: str, value: Any) -> None:
 def _explain(error: dict[str, Any], data: dict[str, Any]) -> str:
     place = error["loc"]
     where = ".".join(str(p) if isinstance(p, str) else f"[{p + 1}]" for p in place)
-    where = where.replace(".[", "[") or "file"
+    where = where.replace(".[", "[") or ("file" if not place else repr(place[0]))
     if error["type"] == "extra_forbidden":
         known = list(_fields_at(place[:-1]))
         close = difflib.get_close_matches(str(place[-1]), known, n=1)
@@ -249,14 +260,27 @@ def _explain(error: dict[str, Any], data: dict[str, Any]) -> str:
     if error["type"] == "missing":
         choices = _choices(place)
         wanted = f"; give one of {', '.join(map(repr, choices))}" if choices else ""
-        return f"{where}: missing{wanted}"
+        return f"{where}: missing{wanted or _form(place)}"
+    if error["type"] in ("model_type", "list_type", "model_attributes_type") and _form(place):
+        return f"{where}: has the wrong form{_form(place)}"
     message = error["msg"].removeprefix("Value error, ")
     given = error.get("input")
-    shown = "" if isinstance(given, dict | list) else f", but is {given!r}"
+    text = repr(given)
+    text = text if len(text) <= 80 else f"{text[:80]}..."
+    shown = "" if isinstance(given, dict | list) else f", but is {text}"
     if error["type"] == "literal_error":
         close = difflib.get_close_matches(str(given), _choices(place), n=1)
         shown += f" (did you mean {close[0]!r}?)" if close else ""
     return f"{where}: {message}{shown}"
+
+
+def _form(place: tuple[Any, ...]) -> str:
+    """How a section is written; empty for a key with a value."""
+    fields = _fields_at(tuple(p for p in place if isinstance(p, str)))
+    if not fields:
+        return ""
+    many = str(place[0]) in ("mechanism", "attack")
+    return f"; write a section [[{place[0]}]]" if many else f"; write a section [{place[0]}]"
 
 
 def _fields_at(place: tuple[Any, ...]) -> dict[str, Any]:
@@ -286,4 +310,4 @@ def _choices(place: tuple[Any, ...]) -> list[str]:
     field = _fields_at(place[:-1]).get(str(place[-1]))
     if field is None:
         return []
-    return [c for c in (*get_args(field.annotation), *_nested(field.annotation)) if type(c) is str]
+    return [c for c in _nested(field.annotation) if type(c) is str]

@@ -37,7 +37,8 @@ def fit(public_features: NDArray[np.float32], dimensions: int) -> PublicProjecti
     """Principal directions of float32[n, dimension] public features.
 
     Raises:
-        ConfigError: more dimensions are asked for than the public images span.
+        ConfigError: more dimensions are asked for than the public images span, or most public
+            images are equal.
     """
     features = public_features.astype(np.float64)
     most = min(features.shape[0] - 1, features.shape[1])
@@ -48,10 +49,23 @@ def fit(public_features: NDArray[np.float32], dimensions: int) -> PublicProjecti
             "  Lower model.dimensions or raise model.public_images."
         )
     centre = features.mean(axis=0)
-    _, _, rows = np.linalg.svd(features - centre, full_matrices=False)
+    _, lengths, rows = np.linalg.svd(features - centre, full_matrices=False)
+    # Features are float32: below their rounding, a direction is noise and has no public variance.
+    spanned = int(np.count_nonzero(lengths > 1e-6 * lengths[0]))
+    if dimensions > spanned:
+        raise ConfigError(
+            f"model.dimensions = {dimensions}, but the public features vary in {spanned} directions"
+            " only.\n  Lower model.dimensions or raise model.public_images."
+        )
     directions = rows[:dimensions].T
     # The sign of a singular vector is arbitrary and differs between libraries: fix it.
     largest = np.abs(directions).argmax(axis=0)
     directions = directions * np.sign(directions[largest, np.arange(dimensions)])
     norms = np.linalg.norm((features - centre) @ directions, axis=1)
-    return PublicProjection(centre, directions, float(np.median(norms)))
+    scale = float(np.median(norms))
+    if not scale > 0.0:
+        raise ConfigError(
+            "more than half of the public images have the same features, so that no scale can be "
+            "taken from them.\n  Raise model.public_images or choose another model.backbone."
+        )
+    return PublicProjection(centre, directions, scale)

@@ -53,6 +53,12 @@ class Task:
     hashes: dict[str, str]
     encoder_fingerprint: str
 
+    def __post_init__(self) -> None:
+        for what, names in (("clients", self.clients), ("classes", self.class_names)):
+            if len(set(names)) != len(names):
+                # Noise and ledger go by these names: equal ones would share both.
+                raise ConfigError(f"names of {what} must differ, but are {names}")
+
     @property
     def classes(self) -> int:
         """Number of labels."""
@@ -87,6 +93,12 @@ def build(audit: AuditFile, *, folder: Path, say: Say) -> Task:
         ConfigError: the data do not fit the file; AssetError: a model or data set is missing.
     """
     train, test = _images(audit, folder)
+    held = {s.name: len(set(s.labels.tolist())) for s in train}
+    if len(set(held.values())) > 1:
+        raise ConfigError(
+            f"all clients need the same number of classes, but hold {held}.\n"
+            "  Add the missing pictures, or lower data.clients."
+        )
     local = folder / audit.model.backbone  # a model folder beside the audit file
     name = str(local) if local.is_dir() else audit.model.backbone
     backbone = load_backbone(name, image_size=audit.model.image_size)

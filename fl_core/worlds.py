@@ -42,7 +42,7 @@ def choose_target(task: Task, mechanism: Mechanism, *, client: int, label: int) 
     """The class and its strongest record.
 
     Raises:
-        ConfigError: the client holds no record of this class.
+        ConfigError: no such class, or the client holds fewer than two records of it.
     """
     if label >= task.classes:
         raise ConfigError(

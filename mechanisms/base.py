@@ -5,6 +5,7 @@ dataclass and takes its randomness as an argument; it never draws a seed.
 """
 
 import hashlib
+import operator
 import secrets
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
@@ -49,7 +50,9 @@ class SeededKey:
     names: tuple[str | int, ...] = ()
 
     def _digest(self) -> bytes:
-        return hashlib.sha256(repr((int(self.seed), *self.names)).encode()).digest()
+        # Plain types: a numpy number prints differently from the same number.
+        names = (str(n) if isinstance(n, str) else operator.index(n) for n in self.names)
+        return hashlib.sha256(repr((int(self.seed), *names)).encode()).digest()
 
     @property
     def fingerprint(self) -> str:

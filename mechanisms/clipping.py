@@ -1,6 +1,8 @@
 """Clip rules: bound one record, per group, jointly, or by an ellipsoid."""
 
+import math
 from dataclasses import dataclass
+from fractions import Fraction
 
 import dp_accounting.dp_event as dpe
 import torch
@@ -32,8 +34,11 @@ class Clip:
             raise ParameterError(
                 f"give group_norms, joint_norm or both, or else ellipsoid_radii alone; got {self}"
             )
-        for bound in (*(self.group_norms or ()), *(self.ellipsoid_radii or ())):
-            check.positive(norm_bound=bound)
+        for bounds in (self.group_norms, self.ellipsoid_radii):
+            if bounds is not None and not bounds:
+                raise ParameterError(f"a clip needs a bound for each group; got none in {self}")
+            for bound in bounds or ():
+                check.positive(norm_bound=bound)
         if self.joint_norm is not None:
             check.positive(joint_norm=self.joint_norm)
 
@@ -61,18 +66,38 @@ class Clip:
 
         The event holds one record's contribution; the accountant applies the adjacency. For an
         ellipsoid the worst record puts everything into the group with the largest radius over
-        noise, so it is a plain Gaussian.
+        noise, so it is a plain Gaussian. Rounded so that the event never costs less than the
+        release: bounds up, noise multipliers down.
         """
+        check.count(divisor=divisor)
         if self.ellipsoid_radii is not None:
             pairs = zip(noise_stddevs, self.ellipsoid_radii, strict=True)
-            return dpe.GaussianDpEvent(min(s * divisor / r for s, r in pairs))
-        joint = None if self.joint_norm is None else self.joint_norm / divisor
-        if joint is not None and len(noise_stddevs) == 1 and self.group_norms is None:
-            return dpe.GaussianDpEvent(noise_stddevs[0] / joint)
+            return dpe.GaussianDpEvent(min(_multiplier(s, divisor, r) for s, r in pairs))
+        if self.joint_norm is None:
+            bounds = tuple(_share(c, divisor) for c in self.group_norms or ())
+            return GroupwiseGaussianDpEvent(noise_stddevs, bounds)
+        if len(noise_stddevs) == 1 and self.group_norms is None:
+            return dpe.GaussianDpEvent(_multiplier(noise_stddevs[0], divisor, self.joint_norm))
         # Without bounds of their own, the joint bound holds for each group.
         norms = self.group_norms or (self.joint_norm,) * len(noise_stddevs)
-        bounds = tuple(float(c or 0.0) / divisor for c in norms)
-        return GroupwiseGaussianDpEvent(noise_stddevs, bounds, joint)
+        bounds = tuple(_share(c, divisor) for c in norms)
+        return GroupwiseGaussianDpEvent(noise_stddevs, bounds, _share(self.joint_norm, divisor))
+
+
+def _share(bound: float, divisor: int) -> float:
+    """Bound / divisor, rounded up."""
+    exact = Fraction(bound) / divisor
+    nearest = float(exact)
+    return nearest if nearest >= exact else math.nextafter(nearest, math.inf)
+
+
+def _multiplier(stddev: float, divisor: int, bound: float) -> float:
+    """Stddev / (bound / divisor), rounded down."""
+    if stddev == math.inf:
+        return math.inf
+    exact = Fraction(stddev) * divisor / Fraction(bound)
+    nearest = float(exact)
+    return nearest if nearest <= exact else math.nextafter(nearest, 0.0)
 
 
 def _norm(rows: Tensor) -> Tensor:

@@ -6,7 +6,8 @@ arXiv:2604.27833; the sound form has public groups, group clipping, the closed-f
 a public divisor, and is accounted exactly.
 """
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import dp_accounting.dp_event as dpe
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor
 
 from ..accountant import check
+from ..accountant.account import account
 from ..accountant.adjacency import Adjacency, contribution_factor
 from ..accountant.allocation import equal_power_stddevs, optimal_stddevs
 from ..accountant.assumption import Assumption
@@ -49,6 +51,8 @@ class NoisyPrototypes:
         for size, stddev in zip(self.group_sizes, self.noise_stddevs, strict=True):
             check.count(group_sizes=size)
             check.non_negative(noise_stddevs=stddev)
+            if stddev == math.inf:
+                raise ParameterError("noise_stddevs must be finite, but one is infinite")
         for bounds in (self.clip.group_norms, self.clip.ellipsoid_radii):
             if bounds is not None:
                 check.same_length(group_sizes=self.group_sizes, norm_bounds=bounds)
@@ -60,6 +64,7 @@ class NoisyPrototypes:
 
     def contribution(self, rows: Tensor) -> Tensor:
         """float[..., dim]: each record clipped; a row that is not finite counts as zero."""
+        self._check_dimension(rows)
         return self.clip.apply(rows, self.group_sizes)
 
     def statistic(self, features: Tensor, labels: Tensor, classes: int) -> Tensor:
@@ -76,6 +81,7 @@ class NoisyPrototypes:
 
     def perturb(self, prototypes: Tensor, key: Key) -> Tensor:
         """`prototypes`, float[..., dim], with independent noise in every row."""
+        self._check_dimension(prototypes)  # one column would broadcast: equal noise everywhere
         noise = key.normal(*prototypes.shape).to(prototypes)
         return prototypes + noise * self._stddev_per_dimension().to(prototypes)
 
@@ -109,6 +115,12 @@ class NoisyPrototypes:
                 holds=None,
             ),
         )
+
+    def _check_dimension(self, rows: Tensor) -> None:
+        if rows.shape[-1] != self.dimension:
+            raise ParameterError(
+                f"features must be float[..., {self.dimension}], but are {list(rows.shape)}"
+            )
 
     def _stddev_per_dimension(self) -> Tensor:
         return torch.repeat_interleave(
@@ -144,6 +156,8 @@ class PrototypeDesign:
         check.positive(mu=self.mu, clip_norm=self.clip_norm)
         check.count(rounds=self.rounds, public_count=self.public_count)
         check.same_length(group_sizes=self.group_sizes, group_norms=self.group_norms)
+        for size in self.group_sizes:
+            check.count(group_sizes=size)
         if not self.noise_ratio >= 1.0:
             raise ParameterError(f"noise_ratio must be >= 1, but is {self.noise_ratio!r}")
 
@@ -161,12 +175,13 @@ def non_private(design: PrototypeDesign) -> NoisyPrototypes:
 def isotropic(design: PrototypeDesign) -> NoisyPrototypes:
     """IGPP: one global clip, the same noise everywhere."""
     multiplier = calibrate_gaussian(mu=design.mu, rounds=design.rounds, adjacency=design.adjacency)
-    return NoisyPrototypes(
+    mechanism = NoisyPrototypes(
         clip=Clip(joint_norm=design.clip_norm),
         group_sizes=(sum(design.group_sizes),),
         noise_stddevs=(multiplier * design.clip_norm / design.public_count,),
         public_count=design.public_count,
     )
+    return _within_budget(mechanism, design)
 
 
 def groupwise(design: PrototypeDesign) -> NoisyPrototypes:
@@ -175,7 +190,7 @@ def groupwise(design: PrototypeDesign) -> NoisyPrototypes:
     Minimises sum_g d_g s_g^2 subject to sum_g (c_g / s_g)^2 = mu^2 / rounds.
     """
     factor = contribution_factor(design.adjacency) / design.public_count
-    return NoisyPrototypes(
+    mechanism = NoisyPrototypes(
         clip=Clip(group_norms=design.group_norms),
         group_sizes=design.group_sizes,
         noise_stddevs=optimal_stddevs(
@@ -185,6 +200,7 @@ def groupwise(design: PrototypeDesign) -> NoisyPrototypes:
         ),
         public_count=design.public_count,
     )
+    return _within_budget(mechanism, design)
 
 
 def groupwise_global_clip(design: PrototypeDesign) -> NoisyPrototypes:
@@ -206,3 +222,20 @@ def groupwise_global_clip(design: PrototypeDesign) -> NoisyPrototypes:
         noise_stddevs=equal_power_stddevs(even, fraction, design.noise_ratio),
         public_count=design.public_count,
     )
+
+
+def _within_budget(mechanism: NoisyPrototypes, design: PrototypeDesign) -> NoisyPrototypes:
+    """`mechanism`, its noise raised in the last bits until all rounds together cost at most mu.
+
+    The roundings on the way here can exceed mu by one part in 1e16, and then the claim would count
+    as not proven.
+    """
+
+    def cost() -> float:
+        event = dpe.SelfComposedDpEvent(mechanism.event(), design.rounds)
+        return account(event, adjacency=design.adjacency).mu.upper
+
+    while cost() > design.mu:
+        raised = tuple(math.nextafter(stddev, math.inf) for stddev in mechanism.noise_stddevs)
+        mechanism = replace(mechanism, noise_stddevs=raised)
+    return mechanism

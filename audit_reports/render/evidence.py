@@ -5,7 +5,8 @@ import re
 
 from ..figures import Drawing
 from ..hazards import FAILED, NONE, OK
-from ..record import AuditRecord, InversionRow, UtilityRow
+from ..record import AuditRecord
+from ..results import InversionRow, UtilityRow
 from ..text import at_least, at_most
 from .blocks import (
     Block,
@@ -249,7 +250,7 @@ def limits(record: AuditRecord) -> Section | None:
 def reproduce(record: AuditRecord) -> Section:
     """Section 13."""
     where = record.environment
-    data = tuple((f"data: {name}", value) for name, value in where.data_sha256.items())
+    data = tuple((f"data: {name}", value) for name, value in sorted(where.data_sha256.items()))
     facts = (
         ("root seed of the audit", str(record.seed)),
         ("audit file (SHA-256)", where.config_sha256),
@@ -262,7 +263,7 @@ def reproduce(record: AuditRecord) -> Section:
         ("wall time (s)", f"{where.seconds:g}"),
         ("Python", where.python),
         ("platform", where.platform),
-        ("packages", ", ".join(f"{k} {v}" for k, v in where.packages.items())),
+        ("packages", ", ".join(f"{k} {v}" for k, v in sorted(where.packages.items()))),
     )
     blocks = (
         Text(

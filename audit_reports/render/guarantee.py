@@ -1,27 +1,14 @@
-"""Sections 0 to 7 of the report: verdict, claim, proof, attacks, measurement and the gap."""
+"""Sections 0 to 4 of the report: verdict, claim, mechanisms, proof and threat models."""
 
 import json
-import math
 
 from ...accountant.claim import NOT_STATED
 from ...attacks.adversary import ADVERSARIES
-from ..figures import Drawing, raw_tpr
-from ..record import AttackResult, AuditRecord, MechanismResult
+from ..record import AuditRecord
+from ..results import AttackResult, MechanismResult
 from ..text import at_least, at_most
 from ..verdict import Word
-from .blocks import (
-    Block,
-    Cell,
-    Code,
-    Facts,
-    Figures,
-    Group,
-    Section,
-    Table,
-    Tag,
-    Text,
-    VerdictBox,
-)
+from .blocks import Block, Cell, Code, Facts, Group, Section, Table, Tag, Text, VerdictBox
 from .reading import (
     by,
     claimed_epsilon,
@@ -47,7 +34,6 @@ _WORLDS = {
     "replace-one": "was this one or any other",
     "zero-out": "contributed or was replaced by zeros",
 }
-_RATES = (0.1, 0.01, 0.001)
 
 
 def word(verdict_word: Word) -> Tag:
@@ -76,8 +62,9 @@ def verdict(record: AuditRecord) -> Section:
     if rows:
         blocks += [
             Table(
-                caption=f"Each mechanism at delta = {delta_of(record):g}, in nats. Attacks of one "
-                f"mechanism share one error: together they hold at confidence {record.confidence:g}.",
+                caption=f"Each mechanism at delta = {delta_of(record):g}, in nats. Attacks on one "
+                "mechanism share one error: together they hold at confidence "
+                f"{record.confidence:g}.",
                 header=(
                     "mechanism",
                     "role",
@@ -174,7 +161,7 @@ def _mechanism(row: MechanismResult) -> Group:
                 caption="Parameters",
                 header=("parameter", "value"),
                 rows=(
-                    *((key, _parameter(value)) for key, value in row.parameters.items()),
+                    *((key, _parameter(value)) for key, value in sorted(row.parameters.items())),
                     ("records shortened by the clip", f"{clipped} (a diagnostic, not released)"),
                     ("SHA-256 of the ledger", row.ledger_sha256),
                 ),
@@ -299,204 +286,8 @@ def threats(record: AuditRecord) -> Section:
             )
         )
     table = Table(
-        caption="Who attacks. Leakage to an adversary that the claim does not cover refutes nothing.",
+        caption="Who attacks. Leakage to someone whom the claim does not cover refutes nothing.",
         header=("adversary", "sees", "knows", "may", "claim", "attacks made"),
         rows=tuple(rows),
     )
     return Section("threats", "Threat models", (table,))
-
-
-def attacks(record: AuditRecord) -> Section:
-    """Section 5."""
-    pairs = [(m, a) for m in record.mechanisms for a in m.attacks]
-    rows = tuple(
-        (
-            m.name,
-            by(a),
-            f"{a.bound.n_in} + {a.bound.n_out}",
-            *(_counted(a, rate) for rate in _RATES),
-            f"{a.auc:.3f}",
-            f"{a.seconds:.1f}",
-            str(a.seed),
-        )
-        for m, a in pairs
-    )
-    questions = tuple(
-        (
-            f"{m.name}, {by(a)}",
-            a.question,
-            a.design,
-            "yes" if a.optimal else "no",
-            "varies" if a.attainable_mu is None else f"{a.attainable_mu:.4g}",
-            a.scores_sha256,
-        )
-        for m, a in pairs
-    )
-    blocks = (
-        Text(
-            "Rates as counted, at the recorded threshold nearest below each false-positive rate; "
-            "they are descriptions, the certified numbers follow below. A rate is left out where "
-            "fewer than 10 false positives carry it."
-        ),
-        Table(
-            caption="Attacks: true-positive rate (TPR) at three false-positive rates, as counted.",
-            header=(
-                "mechanism",
-                "attack",
-                "trials with + without",
-                *(f"TPR at FPR {rate:g}" for rate in _RATES),
-                "AUC (no interval)",
-                "time (s)",
-                "seed",
-            ),
-            rows=rows,
-            numeric=(2, 3, 4, 5, 6, 7, 8),
-        ),
-        Table(
-            caption="What was asked in the trials, and the hash of the scores",
-            header=(
-                "attack",
-                "question",
-                "design",
-                "strongest possible on these worlds",
-                "separation of the worlds under the declared noise (mu)",
-                "SHA-256 of the scores",
-            ),
-            rows=questions,
-            folded=True,
-        ),
-    )
-    return Section("attacks", "Attacks", blocks)
-
-
-def _counted(attack: AttackResult, rate: float) -> str:
-    found = raw_tpr(attack.bound, rate)
-    return "too few" if found is None else f"{found:.4f}"
-
-
-def measurement(record: AuditRecord, drawings: dict[str, Drawing]) -> Section:
-    """Section 6."""
-    pairs = [(m, a) for m in record.mechanisms for a in m.attacks]
-    delta = delta_of(record)
-    rows = tuple(
-        (
-            m.name,
-            by(a),
-            at_least(a.bound.mu_lower),
-            at_least(a.bound.epsilon_lower_gaussian),
-            at_least(a.bound.epsilon_lower),
-            f"{a.bound.confidence:g}",
-            f"epsilon {at_most(a.power.epsilon)} with probability {a.power.probability:g}",
-            at_least(a.bound.ceiling_mu),
-        )
-        for m, a in pairs
-    )
-    details = tuple(
-        (
-            f"{m.name}, {by(a)}",
-            a.bound.method,
-            a.bound.guarantee,
-            a.bound.threshold_from,
-            f"{a.error_share:.3g} of {1.0 - record.confidence:.3g}",
-            f"{a.bound.counts_mu.tp} / {a.bound.counts_mu.fn}",
-            f"{a.bound.counts_mu.fp} / {a.bound.counts_mu.tn}",
-            at_most(a.bound.fpr_upper),
-            at_most(a.bound.fnr_upper),
-            a.power.how,
-        )
-        for m, a in pairs
-    )
-    curves = tuple(
-        (name, drawing, "Bold: certified, both rates limited, all thresholds at once. Thin: as "
-         "counted, drawn only where at least 10 false positives carry it. Rates are fractions; "
-         "both axes are logarithmic.")
-        for name, drawing in drawings.items()
-        if name.startswith("tradeoff-")
-    )  # fmt: skip
-    blocks: list[Block] = [
-        Text(
-            "Lower bounds from finitely many trials, one-sided: the true leakage to this adversary "
-            "in these worlds is at least this, at the stated confidence. Finding little is no "
-            "evidence of privacy by itself; read it together with the power."
-        ),
-        Table(
-            caption=f"Measured lower bounds; epsilon in nats at delta = {delta:g}.",
-            header=(
-                "mechanism",
-                "attack",
-                "mu at least",
-                "epsilon at least, on the Gaussian curve",
-                "epsilon at least, no curve assumed",
-                "confidence of this attack alone",
-                "power: would have refuted",
-                "largest mu these trials could show",
-            ),
-            rows=rows,
-            numeric=(2, 3, 4, 5, 7),
-        ),
-        Table(
-            caption="How each bound was computed",
-            header=(
-                "attack",
-                "estimator",
-                "guarantee",
-                "threshold",
-                "share of the allowed error",
-                "with: said member / not",
-                "without: said member / not",
-                "FPR at most",
-                "FNR at most",
-                "power is",
-            ),
-            rows=details,
-            folded=True,
-        ),
-    ]
-    if curves:
-        blocks.append(Figures(figures=curves))
-    return Section("measured", "Measured bound", tuple(blocks))
-
-
-def gap(record: AuditRecord, drawings: dict[str, Drawing]) -> Section:
-    """Section 7."""
-    rows = tuple(_gap_row(m, a) for m in record.mechanisms for a in m.attacks)
-    table = Table(
-        caption="Proven minus measured, in mu (no unit), per threat.",
-        header=("mechanism", "threat", "proven at most", "measured at least", "gap", "reading"),
-        rows=rows,
-        numeric=(2, 3, 4),
-    )
-    blocks: list[Block] = []
-    if "bounds" in drawings:
-        caption = (
-            "Bars: measured, one-sided. Diamond: proven, upper end. Dashed rule: the claim. "
-            "An arrow at the edge: the value lies beyond it and is printed."
-        )
-        blocks.append(Figures(figures=(("bounds", drawings["bounds"], caption),)))
-    return Section("gap", "Gap between proof and measurement", (*blocks, table))
-
-
-def _gap_row(mechanism: MechanismResult, attack: AttackResult) -> tuple[Cell, ...]:
-    upper, lower = mechanism.proven.mu.upper, attack.bound.mu_lower
-    difference = upper - lower
-    reachable = attack.attainable_mu
-    if math.isinf(upper):
-        reading = "nothing is proven, so the gap says nothing"
-    elif difference < 0:
-        reading = "measured above proven: the code does not do what it declares"
-    elif reachable is None:
-        reading = "open: stronger attacks or worse neighbours may lie between"
-    else:
-        worlds = upper - reachable
-        first = f"up to {at_most(worlds, 3)} for worse neighbours or a stronger adversary"
-        if worlds < 1e-9 * upper:
-            first = "no neighbours and no adversary are worse"
-        reading = f"{first}; up to {at_most(max(0.0, reachable - lower), 3)} for more trials"
-    return (
-        mechanism.name,
-        by(attack),
-        at_most(upper),
-        at_least(lower),
-        at_most(difference),
-        reading,
-    )

@@ -8,7 +8,7 @@ from typing import Any
 from ...accountant.errors import RecordError
 from ..figures import Drawing, all_figures
 from ..record import AuditRecord
-from . import evidence, guarantee
+from . import evidence, guarantee, measured
 
 _OPENING = '<script type="application/json" id="privassay-record">'
 _CLOSING = "</script>"
@@ -31,9 +31,9 @@ def render(record: AuditRecord, drawings: dict[str, Drawing] | None = None) -> s
         guarantee.mechanisms(record),
         guarantee.proven(record),
         guarantee.threats(record),
-        guarantee.attacks(record),
-        guarantee.measurement(record, drawn),
-        guarantee.gap(record, drawn),
+        measured.attacks(record),
+        measured.measurement(record, drawn),
+        measured.gap(record, drawn),
         evidence.utility(record),
         evidence.comparison(record, drawn),
         evidence.reconstruction(record),

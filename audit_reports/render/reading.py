@@ -5,7 +5,8 @@ from collections.abc import Sequence
 
 from ...accountant import gaussian
 from ..estimators.estimate import claim_delta
-from ..record import AttackResult, AuditRecord, InversionRow, MechanismResult, UtilityRow
+from ..record import AuditRecord
+from ..results import AttackResult, InversionRow, MechanismResult, UtilityRow
 from ..text import at_least, at_most
 
 METRICS = {
@@ -174,7 +175,7 @@ def overlap(a: UtilityRow, b: UtilityRow) -> bool:
 
 
 def against(row: UtilityRow, other: UtilityRow) -> str:
-    """ "above", "below" or "not distinguishable from", by the intervals."""
+    """Where `row` lies relative to `other`, by the intervals."""
     if overlap(row, other):
         return "not distinguishable from"
     return "above" if row.lower > other.upper else "below"

@@ -53,7 +53,8 @@ def draw(
     from matplotlib.figure import Figure
 
     buffer = io.BytesIO()
-    with matplotlib.rc_context(_SETTINGS | {"svg.hashsalt": name}), warnings.catch_warnings():
+    settings: Any = _SETTINGS | {"svg.hashsalt": name}
+    with matplotlib.rc_context(settings), warnings.catch_warnings():
         # The reader's browser has fonts of its own for what ours lacks.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         figure = Figure(figsize=size, layout="constrained", facecolor=PAPER)
@@ -61,7 +62,7 @@ def draw(
         paint(figure)
         nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
         canvas.print_svg(buffer, metadata=nothing)
-    return _embeddable(buffer.getvalue().decode(), name, title)
+    return _embeddable(buffer.getvalue().decode(), f"figure-{name}", title)
 
 
 def _embeddable(text: str, name: str, title: str) -> str:

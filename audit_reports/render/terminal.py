@@ -1,6 +1,7 @@
 """The terminal's words: a line per mechanism, and the verdict box in exactly five lines."""
 
-from ..record import AuditRecord, MechanismResult
+from ..record import AuditRecord
+from ..results import MechanismResult
 from ..text import at_least, at_most
 from .reading import controls_line, measured, measured_line, plain, proven_line, strongest
 
@@ -24,7 +25,8 @@ def _line(record: AuditRecord, row: MechanismResult, width: int) -> str:
         note = f"UNEXPECTED, not {row.expect}"
     text = (
         f"{plain(row.name, 24):<{width}}  {row.verdict.word:<12} (exit {row.verdict.exit_code})  "
-        f"proven epsilon <= {at_most(row.proven_epsilon.upper):<6} measured epsilon {found:<9} {note}"
+        f"proven epsilon <= {at_most(row.proven_epsilon.upper):<6} "
+        f"measured epsilon {found:<9} {note}"
     )
     return text.rstrip()
 

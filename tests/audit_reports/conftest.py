@@ -1,29 +1,17 @@
-"""Shared by the report tests: a private cache folder, and the sample beside this file."""
+"""The run that the tests of records share."""
 
-import sys
-from pathlib import Path
+import shutil
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))  # importlib mode: no test package to import from
-
-
-@pytest.fixture(autouse=True, scope="session")
-def private_report_cache(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PRIVASSAY_CACHE", str(tmp_path_factory.mktemp("cache")))
-        yield
-
 
 @pytest.fixture(scope="session")
-def record(private_report_cache):
-    from sample import sample_record
+def finished(finished_record):
+    """Folder of a finished run; read it, never write to it."""
+    return finished_record
 
-    return sample_record()
 
-
-@pytest.fixture(scope="session")
-def report(record):
-    from privassay.audit_reports.render.html import render
-
-    return render(record)
+@pytest.fixture
+def copy(finished, tmp_path):
+    """The same run in a folder that a test may change."""
+    return shutil.copytree(finished, tmp_path / "copy")

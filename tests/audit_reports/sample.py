@@ -7,7 +7,10 @@ every rendering must show as text.
 import base64
 import io
 import math
+import os
+import tempfile
 from functools import lru_cache
+from unittest import mock
 
 import numpy as np
 
@@ -19,10 +22,9 @@ from privassay.attacks.scores import Scores
 from privassay.audit_reports.estimators.estimate import estimate_scores
 from privassay.audit_reports.estimators.power import RefutablePower
 from privassay.audit_reports.hazards import checklist
-from privassay.audit_reports.record import (
-    SCHEMA_VERSION,
+from privassay.audit_reports.record import SCHEMA_VERSION, AuditRecord
+from privassay.audit_reports.results import (
     AttackResult,
-    AuditRecord,
     Environment,
     EqualPowerRow,
     InversionRow,
@@ -49,6 +51,14 @@ def sample_claim(**changes):
         "unprotected": ("class names", "public_count"),
     }
     return PrivacyClaim(**{**terms, **changes})
+
+
+@lru_cache
+def shared_record():
+    """`sample_record()`, made once; band levels are not kept in the user's own cache."""
+    with tempfile.TemporaryDirectory() as folder:
+        with mock.patch.dict(os.environ, {"PRIVASSAY_CACHE": folder}):
+            return sample_record()
 
 
 @lru_cache

@@ -7,15 +7,6 @@ import xml.etree.ElementTree as ET
 from html.parser import HTMLParser
 
 import pytest
-from sample import (
-    DELTA,
-    HOSTILE,
-    TRAP,
-    sample_attack,
-    sample_claim,
-    sample_mechanism,
-    sample_record,
-)
 
 from privassay.accountant.errors import ConfigError, RecordError
 from privassay.audit_reports import figures
@@ -27,6 +18,17 @@ from privassay.audit_reports.render.pdf import write_pdf
 from privassay.audit_reports.render.tables import write_tables
 from privassay.audit_reports.render.terminal import box, summary
 from privassay.audit_reports.text import at_least, at_most
+
+from .sample import (
+    DELTA,
+    HOSTILE,
+    TRAP,
+    sample_attack,
+    sample_claim,
+    sample_mechanism,
+    sample_record,
+    shared_record,
+)
 
 VOID = {"meta", "img", "br", "link", "input", "hr"}
 SVG_NAMES = ("http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink")
@@ -60,6 +62,21 @@ class Page(HTMLParser):
 
     def all(self, tag):
         return [attributes for name, attributes in self.tags if name == tag]
+
+
+@pytest.fixture(autouse=True)
+def private_cache(monkeypatch, tmp_path_factory):
+    monkeypatch.setenv("PRIVASSAY_CACHE", str(tmp_path_factory.getbasetemp() / "report-cache"))
+
+
+@pytest.fixture(scope="module")
+def record():
+    return shared_record()
+
+
+@pytest.fixture(scope="module")
+def report(record):
+    return render(record)
 
 
 @pytest.fixture(scope="module")
@@ -271,7 +288,7 @@ def test_figures_stand_alone(record):
         assert root.tag == "{http://www.w3.org/2000/svg}svg"
         assert root[0].tag.endswith("title") and root[0].text
         assert "<text" in drawing.svg, "text as text"
-        assert not re.search(r"metadata|Date|/work|/home|matplotlib", drawing.svg)
+        assert not re.search(r"<metadata|dc:date|/work|/home|site-packages", drawing.svg)
         assert drawing.conclusion and "\n" not in drawing.conclusion
         assert drawing.rows and all(len(row) == len(drawing.header) for row in drawing.rows)
         assert len(drawing.svg) < 80_000, name

@@ -1,7 +1,11 @@
 """The report in a real browser, with the network off."""
 
 import pytest
-from browser import Browser, find_chromium
+
+from privassay.audit_reports.render.html import render
+
+from .browser import Browser, find_chromium
+from .sample import shared_record
 
 pytestmark = [
     pytest.mark.slow,
@@ -16,9 +20,9 @@ def browser():
 
 
 @pytest.fixture(scope="module")
-def path(report, tmp_path_factory):
+def path(tmp_path_factory):
     file = tmp_path_factory.mktemp("report") / "report.html"
-    file.write_text(report, encoding="utf-8")
+    file.write_text(render(shared_record()), encoding="utf-8")
     return file
 
 

@@ -178,6 +178,16 @@ def test_the_entry_is_on_disk_when_write_returns(tmp_path):
         assert len(path.read_text().splitlines()) == 1  # another reader, before the file is closed
 
 
+def test_the_disk_has_it_before_write_returns(tmp_path, monkeypatch):
+    synced = []
+    monkeypatch.setattr("os.fsync", lambda number: synced.append(path.stat().st_size))
+    path = tmp_path / "ledger.jsonl"
+    with ledger(path) as book:
+        for count in (1, 2, 3):
+            book.write([entry()])
+            assert synced[count - 1 :] == [path.stat().st_size]
+
+
 def test_file_round_trip(tmp_path):
     path = tmp_path / "ledger.jsonl"
     wanted = [

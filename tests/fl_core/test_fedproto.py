@@ -5,9 +5,16 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from privassay.fl_core.algorithms import fedproto
+from privassay.fl_core.simulate import one_thread
 from privassay.mechanisms.base import SeededKey
 
 ROWS, N, DIM, WIDTH, CLASSES = 4, 11, 6, 5, 3
+
+
+@pytest.fixture(autouse=True)
+def small_tensors():
+    with one_thread():
+        yield
 
 
 def keys(count=ROWS):
@@ -62,10 +69,10 @@ def test_stacked_training_equals_a_plain_loop_for_each_row(batch_size):
         weight=weight,
         orders=orders,
         batch_size=batch_size,
-        learning_rate=0.1,
+        learning_rate=0.02,
     )
     for row, single in enumerate(singles):
-        optimiser = torch.optim.SGD(single.parameters(), lr=0.1)
+        optimiser = torch.optim.SGD(single.parameters(), lr=0.02)
         for order in orders[:, row]:
             for start_ in range(0, N, batch_size):
                 chosen = order[start_ : start_ + batch_size]
@@ -82,7 +89,7 @@ def test_stacked_training_equals_a_plain_loop_for_each_row(batch_size):
             ("head", models.head[row], single.head.weight.T),
             ("bias", models.bias[row, 0], single.head.bias),
         ):
-            gap = float((found - wanted).abs().max())
+            gap = float((found - wanted).detach().abs().max())
             assert gap < 1e-5, f"{name} of row {row} differs by {gap}"
 
 
@@ -97,7 +104,8 @@ def test_training_learns_and_rows_do_not_touch_each_other():
     for row in range(ROWS):
         same = torch.equal(all_rows.head[row], changed.head[row])
         assert same == (row != 1)
-    assert float(fedproto.accuracy(all_rows, x, y)[0]) > 0.9  # the row that only fits its labels
+    before, after = (float(fedproto.accuracy(m, x, y)[0]) for m in (start(), all_rows))
+    assert after > max(0.7, before + 0.2), f"random labels: {before} before, {after} after"
 
 
 def test_the_pull_vanishes_at_the_prototype_and_only_its_own_class_pulls():

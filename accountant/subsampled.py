@@ -131,7 +131,8 @@ class Kernel:
         right = np.minimum(theta, 0.5 * math.pi)
         angle = np.arctan2(last * np.sin(right), 1.0 - last + last * np.cos(right))
         angle = np.where(theta <= 0.5 * math.pi, angle, np.inf)
-        angle = np.where(first > 0.55, theta + np.arcsin(np.minimum(1.0, 1.0 / first - 1.0)), angle)
+        high = theta + np.arcsin(np.minimum(1.0, 1.0 / np.maximum(first, 0.5) - 1.0))
+        angle = np.where(first > 0.55, np.minimum(angle, high), angle)
         low = np.arcsin(np.minimum(1.0, last / np.maximum(1.0 - last, 1e-300)))
         angle = np.where(last < 0.45, np.minimum(angle, low), angle)
         if u > 0.0:

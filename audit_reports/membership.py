@@ -17,7 +17,7 @@ from ..attacks.membership.informed_linear import InformedLinear
 from ..attacks.membership.prototype_distance import PrototypeDistance
 from ..attacks.scores import Scores
 from ..fl_core import worlds
-from ..fl_core.config import AttackSection, AuditFile
+from ..fl_core.config import AttackSection, AuditFile, InversionSection
 from ..fl_core.task import Task
 from ..mechanisms.base import Key, Mechanism
 from .estimators.alpha_ledger import AlphaLedger
@@ -247,7 +247,19 @@ def check_file(audit: AuditFile, task: Task) -> None:
     if audit.inversion is not None:
         task.client_index(audit.inversion.client, key="inversion.client")
         labels["inversion.classes"] = audit.inversion.classes
+        _check_inversion(audit.inversion, task)
     for key, values in labels.items():
         for label in values:
             if not 0 <= label < task.classes:
                 raise ConfigError(f"{key} = {label}, but the classes are 0..{task.classes - 1}")
+
+
+def _check_inversion(section: InversionSection, task: Task) -> None:
+    client = task.client_index(section.client, key="inversion.client")
+    for label in section.classes:
+        for name, labels in (("train", task.train_y[client]), ("test", task.test_y[client])):
+            if not (labels == label).any():
+                raise ConfigError(
+                    f"inversion: client {section.client!r} has no {name} record of class {label}; "
+                    "the reconstruction needs some, and its control needs others"
+                )

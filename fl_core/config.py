@@ -4,21 +4,22 @@ Each section is a small frozen model with its defaults, so this file is also the
 what may be written. A wrong file gives one message with all that is wrong in it.
 """
 
-import difflib
 import math
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from ..accountant import check
 from ..accountant.adjacency import Adjacency, Unit
 from ..accountant.claim import NOT_STATED, AdversaryName, PrivacyClaim
 from ..accountant.errors import ConfigError
+from ..mechanisms import catalog
+from .config_errors import explain
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1, le=1_000_000_000)]
-MechanismKind = Literal["none", "igpp", "vpp", "groupwise_global_clip", "noise_halved"]
 RESERVED = ("local-only", "random-prototypes")  # variants that the comparison adds by itself
 VerdictWord = Literal["INVALID", "UNSUPPORTED", "REFUTED", "INCONCLUSIVE", "CONSISTENT"]
 
@@ -107,11 +108,17 @@ class MechanismSection(Section):
     """[[mechanism]]: one row of the comparison. With `expect` it is a control, else a subject."""
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,40}$")]
-    kind: MechanismKind
+    kind: str
     description: str = ""
     group_norm_share: Annotated[list[float], Field(min_length=2, max_length=2)] | None = None
     noise_ratio: Annotated[float, Field(ge=1, allow_inf_nan=False)] | None = None
     expect: VerdictWord | None = None
+
+    @field_validator("kind")
+    @classmethod
+    def _is_known(cls, kind: str) -> str:
+        check.one_of(catalog.homes(), kind=kind)
+        return kind
 
     @model_validator(mode="after")
     def _options_fit(self) -> "MechanismSection":
@@ -233,7 +240,7 @@ def parse(data: dict[str, Any], *, name: str = "the audit file") -> AuditFile:
     try:
         audit = AuditFile.model_validate(data)
     except ValidationError as error:
-        lines = dict.fromkeys(_explain(dict(e), data) for e in error.errors())
+        lines = dict.fromkeys(explain(dict(e), AuditFile) for e in error.errors())
         raise ConfigError(f"{name} is not a valid audit file:\n  " + "\n  ".join(lines)) from None
     return audit
 
@@ -246,68 +253,3 @@ def _override(data: dict[str, Any], key: str, value: Any) -> None:
             raise ConfigError(f"--set {key}: {section} is not a section with keys")
         data = inner
     data[last] = value
-
-
-def _explain(error: dict[str, Any], data: dict[str, Any]) -> str:
-    place = error["loc"]
-    where = ".".join(str(p) if isinstance(p, str) else f"[{p + 1}]" for p in place)
-    where = where.replace(".[", "[") or ("file" if not place else repr(place[0]))
-    if error["type"] == "extra_forbidden":
-        known = list(_fields_at(place[:-1]))
-        close = difflib.get_close_matches(str(place[-1]), known, n=1)
-        hint = f"; did you mean {close[0]!r}?" if close else f"; known: {', '.join(known)}"
-        return f"{where}: unknown key{hint}"
-    if error["type"] == "missing":
-        choices = _choices(place)
-        wanted = f"; give one of {', '.join(map(repr, choices))}" if choices else ""
-        return f"{where}: missing{wanted or _form(place)}"
-    if error["type"] in ("model_type", "list_type", "model_attributes_type") and _form(place):
-        return f"{where}: has the wrong form{_form(place)}"
-    message = error["msg"].removeprefix("Value error, ")
-    given = error.get("input")
-    text = repr(given)
-    text = text if len(text) <= 80 else f"{text[:80]}..."
-    shown = "" if isinstance(given, dict | list) else f", but is {text}"
-    if error["type"] == "literal_error":
-        close = difflib.get_close_matches(str(given), _choices(place), n=1)
-        shown += f" (did you mean {close[0]!r}?)" if close else ""
-    return f"{where}: {message}{shown}"
-
-
-def _form(place: tuple[Any, ...]) -> str:
-    """How a section is written; empty for a key with a value."""
-    fields = _fields_at(tuple(p for p in place if isinstance(p, str)))
-    if not fields:
-        return ""
-    many = str(place[0]) in ("mechanism", "attack")
-    return f"; write a section [[{place[0]}]]" if many else f"; write a section [{place[0]}]"
-
-
-def _fields_at(place: tuple[Any, ...]) -> dict[str, Any]:
-    fields = AuditFile.model_fields
-    for part in place:
-        if isinstance(part, int):
-            continue
-        if part not in fields:
-            return {}
-        inner = [
-            kind
-            for kind in (fields[part].annotation, *_nested(fields[part].annotation))
-            if isinstance(kind, type) and issubclass(kind, BaseModel)
-        ]
-        fields = inner[0].model_fields if inner else {}
-    return dict(fields)
-
-
-def _nested(kind: Any) -> list[Any]:
-    found = []
-    for argument in get_args(kind):
-        found += [argument, *_nested(argument)]
-    return found
-
-
-def _choices(place: tuple[Any, ...]) -> list[str]:
-    field = _fields_at(place[:-1]).get(str(place[-1]))
-    if field is None:
-        return []
-    return [c for c in _nested(field.annotation) if type(c) is str]

@@ -2,11 +2,13 @@
 
 from importlib import import_module
 from importlib.metadata import entry_points
+from typing import TYPE_CHECKING
 
 from ..accountant import check
-from ..accountant.errors import ParameterError
-from .base import Mechanism
-from .prototypes import PrototypeDesign
+
+if TYPE_CHECKING:  # reading an audit file needs the names, not torch
+    from .base import Mechanism
+    from .prototypes import PrototypeDesign
 
 MECHANISMS: dict[str, str] = {
     "none": "privassay.mechanisms.prototypes:non_private",
@@ -17,17 +19,19 @@ MECHANISMS: dict[str, str] = {
 }
 
 
-def build(kind: str, design: PrototypeDesign) -> Mechanism:
-    """The mechanism called `kind`, with the public parameters of `design`.
+def homes() -> dict[str, str]:
+    """Ours, and those that third parties add through the entry points "privassay.mechanisms"."""
+    return {e.name: e.value for e in entry_points(group="privassay.mechanisms")} | MECHANISMS
 
-    Third parties add kinds through the entry points "privassay.mechanisms".
+
+def build(kind: str, design: "PrototypeDesign") -> "Mechanism":
+    """The mechanism called `kind`, with the public parameters of `design`.
 
     Raises:
         ParameterError: no such kind; the message names the closest.
     """
-    homes = {e.name: e.value for e in entry_points(group="privassay.mechanisms")} | MECHANISMS
-    if kind not in homes:
-        raise ParameterError(f"mechanism kind must be {check.suggest(kind, homes)}")
-    module, _, function = homes[kind].partition(":")
+    known = homes()
+    check.one_of(known, kind=kind)
+    module, _, function = known[kind].partition(":")
     mechanism: Mechanism = getattr(import_module(module), function)(design)
     return mechanism

@@ -31,6 +31,6 @@ class InformedLinear:
     noise_scale: Tensor
 
     def score(self, view: View) -> Tensor:
-        """float64[trials]; larger means more likely a member."""
+        """float64[trials]: the log likelihood ratio up to a positive factor (the averaging)."""
         direction = self.shift / self.noise_scale.square()
         return (observed_prototype(view) - self.background - self.shift / 2) @ direction

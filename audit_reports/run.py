@@ -99,12 +99,12 @@ def _audit(
 ) -> AuditRecord:
     claim, key = audit.claim.claim(), SeededKey(audit.seed)
     membership.check_file(audit, task)
-    stages = Stages(folder / "stages", inputs, reporter.say)
     mechanisms = {
         m.name: catalog.build(m.kind, design_for(audit, m, task)) for m in audit.mechanism
     }
     results, transcripts = [], {}
     ledgers = _ledger_folder(folder, inputs)
+    stages = Stages(folder / "stages", inputs, reporter.say)
     for section in audit.mechanism:
         mechanism = mechanisms[section.name]
         result, transcripts[section.name] = audit_mechanism(
@@ -188,10 +188,10 @@ def _limits(audit: AuditFile) -> tuple[str, ...]:
 
 
 def _ledger_folder(folder: Path, inputs: str) -> Path:
-    """ledger/ of this run; that of a run with other inputs is another system's, and is removed."""
+    """ledger/ of this run; what a run with other inputs left here is another system's: removed."""
     ledgers, mark = folder / "ledger", folder / "ledger" / "INPUTS"
     if ledgers.exists() and (not mark.exists() or mark.read_text() != inputs):
-        shutil.rmtree(ledgers)
+        _forget(folder)
     ledgers.mkdir(exist_ok=True)
     partial = mark.with_suffix(".partial")
     partial.write_text(inputs)

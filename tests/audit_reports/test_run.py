@@ -145,6 +145,7 @@ def test_a_control_that_does_not_behave_makes_the_audit_invalid(tmp_path):
 @pytest.mark.parametrize(
     ("overrides", "words"),
     [
+        ({"claim.unit": "client"}, "clip single records"),
         ({"estimate.target_client": "nobody"}, "names client 'nobody'"),
         ({"estimate.target_class": 10}, "the classes are 0..9"),
         ({"data.clients": 40}, "40 clients"),
@@ -158,3 +159,10 @@ def test_what_does_not_fit_the_data_is_an_error_before_anything_runs(overrides, 
         run(TEMPLATE, out=tmp_path, overrides=QUICK | overrides)
     assert words in str(caught.value), caught.value
     assert not (tmp_path / "ledger").exists()
+
+
+def test_another_audit_in_the_same_folder_leaves_nothing_of_the_first(copy):
+    run(TEMPLATE, out=copy, overrides=QUICK | {"seed": 8}, only="planted-bug")
+    names = {p.name for p in copy.rglob("*")}
+    assert not {"mine", "mine.jsonl"} & names and not any("mine" in n for n in names), names
+    assert verify(copy)

@@ -30,7 +30,7 @@ _STIRLING = (1 / 12, -1 / 360, 1 / 1260, -1 / 1680, 1 / 1188, -691 / 360360)
 
 
 def log_delta(epsilon: float, *, ratio: float, dimension: int) -> LogValue:
-    """ln delta(epsilon) of N(0, ratio I) against N(0, I), for any finite epsilon.
+    """Logarithm of delta(epsilon) of N(0, ratio I) against N(0, I), for any finite epsilon.
 
     Args:
         epsilon: nats, of either sign.
@@ -64,8 +64,10 @@ def _log_front(a: float, x: float) -> tuple[float, float]:
     if a < 10.0:
         parts = (a * math.log(x), -x, -float(gammaln(a)))
     else:
-        gap = float(log1p_minus(np.array([(x - a) / a]))[0]) if x > 0.8 * a else (
-            math.log(x / a) - (x - a) / a
+        gap = (
+            float(log1p_minus(np.array([(x - a) / a]))[0])
+            if x > 0.8 * a
+            else (math.log(x / a) - (x - a) / a)
         )
         tail = math.fsum(c / a ** (2 * k + 1) for k, c in enumerate(_STIRLING))
         parts = (a * gap, 0.5 * math.log(a / (2.0 * math.pi)), -tail)
@@ -109,11 +111,11 @@ def _range(log_f: Callable[[Array], tuple[Array, Array]], high: float) -> tuple[
     while True:
         s = np.linspace(low, high, 201)[1:]
         value = log_f(s)[0]
-        if value[-1] < value.max() - _DROP:
+        if value[-1] <= value.max() - _DROP:
             break
         high *= 2.0
     while True:
-        keep = np.flatnonzero(value > value.max() - _DROP)
+        keep = np.flatnonzero(value >= value.max() - _DROP)
         first, last = int(keep[0]), int(keep[-1])
         step = float(s[1] - s[0])
         narrow = last - first < 100

@@ -104,8 +104,11 @@ class Ledger:
 
         Clients hold disjoint records, and a record has one label, so releases compose in parallel
         over clients and labels and in sequence over everything else. A release that any record can
-        enter (label "") is composed with each label's.
+        enter (label "") is composed with each label's. A whole client has records of every label,
+        and a user may have some at every client: there the same releases compose in sequence.
         """
+        if self.unit == "user":
+            return _sequence(self._entries)
         clients = {e.client for e in self._entries}
         return _parallel(
             [self._client_event(client) for client in sorted(clients)], partition="client"
@@ -115,8 +118,8 @@ class Ledger:
         mine = [e for e in self._entries if e.client == client]
         shared = [e for e in mine if not e.label]
         labels = sorted({e.label for e in mine if e.label})
-        if not labels:
-            return _sequence(shared)
+        if not labels or self.unit == "client":
+            return _sequence(mine)
         parts = [_sequence(shared + [e for e in mine if e.label == label]) for label in labels]
         return _parallel(parts, partition="label")
 

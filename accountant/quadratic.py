@@ -15,7 +15,8 @@ the line may be bent, z = c + b (bend (cosh t - 1) + i sinh t), to where it fall
 
 The trapezoid rule in t converges geometrically. Its error is *estimated*, by halving the step and
 by a second contour through another c; cut-off is where the integrand is e^-44 of its peak. The
-rounding error is bounded node by node, given elementary functions good to a few units.
+rounding error is bounded node by node, given elementary functions good to a few units, and so is
+what an error of lambda and d themselves does to K, to first order.
 """
 
 import math
@@ -38,18 +39,23 @@ class Terms(NamedTuple):
 
     excess: Array  # x = lambda - 1
     square: Array  # d^2
-    count: Array  # m
+    copies: Array  # m
     ell: Array  # ln(lambda) - (lambda - 1)
+    rounding: float  # relative error of lambda, and of d by its norm
 
     @classmethod
-    def of(cls, eigenvalues: Array, shifts: Array, multiplicities: Array) -> "Terms":
+    def of(
+        cls, eigenvalues: Array, shifts: Array, multiplicities: Array, rounding: float = 0.0
+    ) -> "Terms":
         """Coordinates in which the two laws agree are left out."""
         keep = (eigenvalues != 1.0) | (shifts != 0.0)
         eigenvalues, shifts = eigenvalues[keep], shifts[keep]
         excess = eigenvalues - 1.0
-        far = np.log(eigenvalues) - excess  # log1p(excess) would lose a tiny eigenvalue
-        ell = np.where(np.abs(excess) > 0.2, far, log1p_minus(excess))
-        return cls(excess, shifts * shifts, multiplicities[keep].astype(float), ell)
+        near = np.abs(excess) <= 0.2  # elsewhere 1 + excess may have lost a tiny eigenvalue
+        far = np.log(eigenvalues) - excess
+        ell = np.where(near, log1p_minus(np.where(near, excess, 0.0)), far)
+        counts = multiplicities[keep].astype(float)
+        return cls(excess, shifts * shifts, counts, ell, rounding)
 
     @property
     def end(self) -> float:
@@ -62,10 +68,16 @@ class Terms(NamedTuple):
         """Supremum of L, perhaps infinite, and a bound on its rounding error."""
         if not bool((self.excess < 0.0).all()):
             return math.inf, 0.0
-        parts = self.count * np.array(
+        parts = self.copies * np.array(
             [-0.5 * self.ell, -0.5 * self.excess, -0.5 * self.square / self.excess]
         )
-        return float(parts.sum()), float(np.abs(parts).sum()) * (8.0 + len(self.count)) * UNIT
+        doubt = (8.0 + len(self.copies)) * UNIT * float(np.abs(parts).sum())
+        if self.rounding > 0.0:
+            steep = self.copies * self.square / self.excess**2
+            turn = 0.5 * (self.copies.sum() + (steep * (1.0 + self.excess)).sum())
+            move = np.sqrt((self.copies * self.square).sum() * steep.sum())
+            doubt += 1.1 * self.rounding * float(turn + move)
+        return float(parts.sum()), doubt
 
 
 class LogValue(NamedTuple):
@@ -86,10 +98,10 @@ class LogValue(NamedTuple):
 
 
 def log1p_minus(w: Array) -> Array:
-    """ln(1+w) - w, real or complex, without cancellation; the real part of ln too.
+    """The difference ln(1+w) - w, real or complex, without cancellation.
 
     >>> float(log1p_minus(np.array([1e-9]))[0])
-    -4.9999999966666667e-19
+    -4.999999996666666e-19
     """
     small = np.abs(w) <= 0.2
     near = np.where(small, w, 0.0)
@@ -114,22 +126,34 @@ def log_moment(terms: Terms, z: Array) -> tuple[Array, Array]:
     a = 1.0 + w
     shift = 0.5 * column * (1.0 + column) * terms.square / a
     logs, linear = log1p_minus(w), column * terms.ell
-    value = (terms.count * (shift - 0.5 * (logs + linear))).sum(axis=1)
+    value = (terms.copies * (shift - 0.5 * (logs + linear))).sum(axis=1)
     size = np.abs(w)
     spoiled = (1.0 + size) / np.abs(a)  # how much of a cancels
     far = np.where(size > 0.2, size + spoiled, 0.0)
     error = np.abs(shift) * (4.0 + spoiled) + 4.0 * np.abs(logs) + far + 3.0 * np.abs(linear)
-    depth = 2.0 + math.log2(1.0 + len(terms.count))  # pairwise summation
-    parts = terms.count * (np.abs(shift) + np.abs(logs) + np.abs(linear))
-    return value, UNIT * ((terms.count * error).sum(axis=1) + depth * parts.sum(axis=1))
+    depth = 2.0 + math.log2(1.0 + len(terms.copies))  # pairwise summation
+    parts = terms.copies * (np.abs(shift) + np.abs(logs) + np.abs(linear))
+    total = UNIT * ((terms.copies * error).sum(axis=1) + depth * parts.sum(axis=1))
+    return value, total + _given(terms, z, np.abs(a)) if terms.rounding > 0.0 else total
+
+
+def _given(terms: Terms, z: Array, a: Array) -> Array:
+    # What an error of the given numbers does to K, to first order and a little more. A covariance
+    # with M^(1/2) (I + E) M^(1/2) in place of M is covered too, for any E of norm `rounding`.
+    m, square = terms.copies, terms.square
+    size = np.abs(z)[:, None]
+    bend = 0.5 * (size * (1.0 + terms.excess) * square / a + np.abs(terms.excess)) / a
+    move = np.sqrt((m * square).sum() * (m * square / a**2).sum(axis=1))
+    both = (m * bend).sum(axis=1) + move
+    return np.asarray(1.1 * terms.rounding * np.abs(z * (1.0 + z)) * both)
 
 
 def log_delta(terms: Terms, epsilon: float, *, checked: bool = True) -> LogValue:
-    """ln delta(epsilon) for any finite epsilon; unless `checked`, without its error.
+    """Logarithm of delta(epsilon) for any finite epsilon; unless `checked`, without its error.
 
     >>> terms = Terms.of(np.array([2.0, 0.5]), np.array([0.3, 1.0]), np.array([1, 1]))
     >>> round(math.exp(log_delta(terms, 0.5).value), 12)
-    0.340239195439
+    0.310897911292
     """
     top, doubt = terms.largest_loss
     if epsilon >= top + doubt:
@@ -138,10 +162,11 @@ def log_delta(terms: Terms, epsilon: float, *, checked: bool = True) -> LogValue
         ceiling = log_delta(terms, top - 8.0 * doubt).enclosure()[1]
         return LogValue(ceiling, math.inf, ceiling)
     centre = saddle(terms, epsilon)
-    first = _integral(terms, epsilon, centre)
-    if not checked:
-        return first
-    second = _integral(terms, epsilon, centre - 0.7 * _width(terms, centre))
+    with np.errstate(over="ignore", invalid="ignore"):  # such a result has an infinite error
+        first = _integral(terms, epsilon, centre)
+        if not checked:
+            return first
+        second = _integral(terms, epsilon, centre - 0.7 * _width(terms, centre))
     gap = abs(first.value - second.value)
     ceiling = min(first.ceiling, second.ceiling)
     return LogValue(first.value, gap + first.error + second.error, ceiling)
@@ -158,7 +183,7 @@ def saddle(terms: Terms, epsilon: float) -> float:
         a = 1.0 - z * terms.excess
         shift = terms.square * (1.0 + 2.0 * z - z * z * terms.excess) / (a * a)
         rest = z * terms.excess**2 / a - terms.ell
-        return float((terms.count * 0.5 * (shift + rest)).sum()) - 1.0 / z - 1.0 / (1.0 + z)
+        return float((terms.copies * 0.5 * (shift + rest)).sum()) - 1.0 / z - 1.0 / (1.0 + z)
 
     low, high = -230.0, 30.0 if end < math.inf else 230.0
     for _ in range(24):
@@ -174,7 +199,7 @@ def _width(terms: Terms, z: float) -> float:
     # Standard deviation of the hump of the integrand on the line through z: less than z.
     a = 1.0 - z * terms.excess
     curve = 0.5 * (terms.excess / a) ** 2 + terms.square * (1.0 + terms.excess) / a**3
-    return 1.0 / math.sqrt(float((terms.count * curve).sum()) + z**-2 + (1.0 + z) ** -2)
+    return 1.0 / math.sqrt(float((terms.copies * curve).sum()) + z**-2 + (1.0 + z) ** -2)
 
 
 class _Contour(NamedTuple):
@@ -185,7 +210,7 @@ class _Contour(NamedTuple):
     bend: float
 
     def __call__(self, t: Array, base: float = 0.0) -> tuple[Array, Array, Array]:
-        """ln of the integrand times dz/dt, less `base`; the error of ln; dz/dt."""
+        """Logarithm of the integrand times dz/dt, less `base`; its error; dz/dt."""
         sinh, half = np.sinh(t), np.sinh(0.5 * t)
         z = self.centre + self.scale * (self.bend * 2.0 * half * half + 1j * sinh)
         slope = self.scale * (self.bend * sinh + 1j * np.cosh(t))

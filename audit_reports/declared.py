@@ -8,7 +8,9 @@ from ..accountant.gaussian import mu_interval
 from ..fl_core.config import AuditFile, MechanismSection
 from ..fl_core.task import group_sizes
 from ..mechanisms import catalog
-from ..mechanisms.prototypes import PrototypeDesign
+from ..mechanisms.base import Mechanism
+from ..mechanisms.broken import NoiseHalved
+from ..mechanisms.prototypes import NoisyPrototypes, PrototypeDesign
 
 
 def design(
@@ -50,6 +52,30 @@ def design(
     )
 
 
+def build(
+    audit: AuditFile,
+    section: MechanismSection,
+    sizes: tuple[int, ...],
+    public_norms: tuple[float, ...],
+) -> Mechanism:
+    """The mechanism of a section: with its declared noise, or calibrated to the claim.
+
+    Raises:
+        ConfigError: as `design`; or noise is declared for a mechanism that does not take it.
+    """
+    mechanism = catalog.build(section.kind, design(audit, section, sizes, public_norms))
+    if section.noise_stddevs is None:
+        return mechanism
+    if not isinstance(mechanism, NoisyPrototypes | NoiseHalved):
+        raise ConfigError(f"mechanism {section.name!r}: its kind takes no noise_stddevs")
+    if len(section.noise_stddevs) != len(mechanism.group_sizes):
+        raise ConfigError(
+            f"mechanism {section.name!r}: noise_stddevs has {len(section.noise_stddevs)} numbers, "
+            f"but {section.kind!r} has {len(mechanism.group_sizes)} groups of dimensions"
+        )
+    return mechanism.with_noise(tuple(section.noise_stddevs))
+
+
 def declared_events(audit: AuditFile) -> dict[str, dpe.DpEvent]:
     """{mechanism: cost of all rounds for one record}; classes and clients compose in parallel.
 
@@ -64,8 +90,7 @@ def declared_events(audit: AuditFile) -> dict[str, dpe.DpEvent]:
                 "accounting does not look at.\n  Write group_norm_share into the audit file, or "
                 "use `privassay run`."
             )
-        plan = design(audit, section, group_sizes(audit), (1.0, 1.0))
-        event = catalog.build(section.kind, plan).event()
+        event = build(audit, section, group_sizes(audit), (1.0, 1.0)).event()
         rounds = audit.release.rounds
         events[section.name] = event if rounds == 1 else dpe.SelfComposedDpEvent(event, rounds)
     return events

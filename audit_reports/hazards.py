@@ -29,6 +29,7 @@ def checklist(
         for a in m.attacks
         if a.attainable_mu is not None and a.bound.mu_lower > a.attainable_mu
     ]
+    informed = [a for m in subjects for a in m.attacks if a.attainable_mu is not None]
     public = ", ".join(claim.unprotected)
     return (
         _hazard(
@@ -42,7 +43,7 @@ def checklist(
             "H2",
             "noise is scaled to another sensitivity than the clip gives",
             "C",
-            FAILED if above else OK,
+            FAILED if above else OK if informed else OPEN,
             f"measured separation exceeds the declared one: {', '.join(above)}"
             if above
             else "in no subject does the informed attack separate better than the declared noise "

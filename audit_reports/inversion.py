@@ -24,7 +24,6 @@ from ..fl_core.transcript import View
 from ..mechanisms.base import Key, Mechanism
 from .results import InversionRow
 
-SYNTHETIC = ("synth",)  # clients whose records are drawn, so that they may be shown
 PUBLIC_SEED = 1_000_003  # of the attacker's own pictures; the clients' come from data.seed
 SINGLES = 3  # per class
 SINGLE = "one record, no noise (positive control)"
@@ -91,7 +90,7 @@ def reconstruct(
         images, cosines = invert(
             targets, task.encode, start=start, steps=section.steps, progress=progress
         )
-    shown = section.client in SYNTHETIC
+    shown = task.train[client].synthetic
     return tuple(
         _row(task, case, images[2 * i], images[2 * i + 1], float(cosines[2 * i]), shown)
         for i, case in enumerate(cases)

@@ -20,9 +20,11 @@ from ..fl_core import worlds
 from ..fl_core.config import AttackSection, AuditFile, InversionSection
 from ..fl_core.task import Task
 from ..mechanisms.base import Key, Mechanism
+from ..mechanisms.broken import NoiseHalved
+from ..mechanisms.prototypes import NoisyPrototypes
 from .estimators.alpha_ledger import AlphaLedger
 from .estimators.estimate import estimate_scores
-from .estimators.power import smallest_refutable
+from .estimators.power import in_these_worlds, smallest_refutable
 from .results import AttackResult
 from .stages import array_hash
 
@@ -57,6 +59,7 @@ def measure(
     *,
     key: Key,
     confidence: float,
+    proven_mu: float,
     progress: Progress,
 ) -> AttackResult:
     """Run the attack's trials and turn its scores into a bound.
@@ -69,6 +72,7 @@ def measure(
         claim: what is to be refuted.
         key: root of the trials' noise.
         confidence: 1 minus the error that this attack may spend.
+        proven_mu: upper end of the proven bound, for the power in the worlds that are tested.
         progress: called with (trials done, all trials).
     """
     start = time.monotonic()
@@ -76,8 +80,11 @@ def measure(
     scores = experiment.scores
     method = audit.estimate.method
     bound = estimate_scores(scores, claim, confidence=confidence, method=method, seed=audit.seed)
-    power = smallest_refutable(
+    at_best = smallest_refutable(
         scores.values_in.size, scores.values_out.size, claim, confidence=confidence, method=method
+    )
+    power = in_these_worlds(
+        at_best, claim, proven_mu=proven_mu, attainable_mu=experiment.attainable_mu
     )
     return AttackResult(
         attack=attack.name,
@@ -85,6 +92,7 @@ def measure(
         sees=experiment.sees,
         design=scores.design,
         seed=audit.seed,
+        trials=attack.trials,
         question=experiment.question,
         optimal=experiment.optimal,
         attainable_mu=experiment.attainable_mu,
@@ -154,7 +162,10 @@ def run_trials(
         if informed
         else None,
         question=_question(audit, name, label, len(target.records), informed),
-        optimal=informed and attack.adversary == "server",
+        # Neyman-Pearson for Gaussian noise of equal size in all rounds, which these two add.
+        optimal=informed
+        and attack.adversary == "server"
+        and isinstance(mechanism, NoisyPrototypes | NoiseHalved),
         sees=adversary(attack.adversary).sees,
     )
 

@@ -3,7 +3,6 @@
 import hashlib
 import platform
 import subprocess
-import sys
 from datetime import UTC, datetime
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
@@ -77,8 +76,3 @@ def _revision() -> str:
     except (OSError, subprocess.CalledProcessError):
         return "unknown: git did not answer"
     return found[0] + ("+changes" if found[1] else "")
-
-
-def python_command() -> str:
-    """The interpreter, as a user would name it; never a path."""
-    return Path(sys.executable).name

@@ -42,7 +42,8 @@ class AuditRecord:
         mechanisms: a row each.
         utility, equal_power, inversion, hazards: the sections of the report.
         limits: what was not tested, in the reader's words.
-        given: the audit file as it was; resolved: with every default filled in.
+        given: the audit file as it was; changes: options of the command that changed it;
+            resolved: what was run, with every default filled in.
         seed: root of all noise of this audit, which is therefore no production noise.
         environment: where and when.
         verdict: on the whole run.
@@ -62,6 +63,7 @@ class AuditRecord:
     hazards: tuple[Hazard, ...]
     limits: tuple[str, ...]
     given: str
+    changes: tuple[str, ...]
     resolved: dict[str, Any]
     seed: int
     environment: Environment
@@ -131,7 +133,7 @@ def parse(text: str, *, name: str = "the record") -> AuditRecord:
     """
     try:
         data = json.loads(text)
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:  # also numbers with too many digits
         raise RecordError(f"{name} is not valid JSON: {error}") from None
     if not isinstance(data, dict) or "schema_version" not in data:
         raise RecordError(f"{name} is not an audit record: it has no schema_version")
@@ -141,7 +143,11 @@ def parse(text: str, *, name: str = "the record") -> AuditRecord:
             f"{SCHEMA_VERSION}.\n  Use the version named under environment.packages.privassay."
         )
     # Byte for byte: a changed seventeenth digit can still read as the same number.
-    if data.get("digest") != content_digest(data) or jsonio.canonical(data) != text:
+    try:
+        intact = data.get("digest") == content_digest(data) and jsonio.canonical(data) == text
+    except (ValueError, RecursionError):  # NaN, lone surrogates: we never wrote this
+        intact = False
+    if not intact:
         raise RecordError(
             f"{name} was changed after it was written: its content does not give its digest.\n"
             "  Nothing in it can be relied on. Ask for the original, or run the audit again."

@@ -16,7 +16,7 @@ class AttackResult:
 
     Attributes:
         attack: its name; adversary: who made it; sees: what that adversary saw.
-        design: of the experiment, see `Scores`; seed: root of its trials.
+        design: of the experiment, see `Scores`; seed: root of its trials; trials: in each world.
         question: how the two worlds differ, in words.
         optimal: whether theory says that no attack on these two worlds is stronger.
         attainable_mu: the mu that separates these two worlds under the declared noise; None if
@@ -34,6 +34,7 @@ class AttackResult:
     sees: str
     design: str
     seed: int
+    trials: int
     question: str
     optimal: bool
     attainable_mu: float | None

@@ -13,6 +13,7 @@ from ..accountant.gaussian import mu_interval
 from ..accountant.ledger import Ledger
 from ..fl_core import simulate
 from ..fl_core.config import AuditFile, MechanismSection
+from ..fl_core.models.backbone import NAMES
 from ..fl_core.task import Task, fingerprint
 from ..fl_core.transcript import Transcript
 from ..mechanisms import catalog
@@ -73,6 +74,7 @@ def audit_mechanism(
                 claim,
                 key=own.child("trials", attack.name, attack.adversary),
                 confidence=confidence,
+                proven_mu=proven.mu.upper,
                 progress=reporter.bar(f"{name}: {attack.name} by the {attack.adversary}"),
             )
 
@@ -107,11 +109,6 @@ def audit_mechanism(
     return result, transcript
 
 
-def design_for(audit: AuditFile, section: MechanismSection, task: Task) -> PrototypeDesign:
-    """The public parameters of one mechanism on this task."""
-    return design(audit, section, task.group_sizes, task.public_group_norms)
-
-
 def equal_power(audit: AuditFile, task: Task) -> tuple[EqualPowerRow, ...]:
     """Exact epsilon of groupwise noise with a global clip, where isotropic noise has 1, 2 and 8."""
     claim = audit.claim.claim()
@@ -121,7 +118,7 @@ def equal_power(audit: AuditFile, task: Task) -> tuple[EqualPowerRow, ...]:
         if section.kind != "groupwise_global_clip":
             continue
         for epsilon in (1.0, 2.0, 8.0):
-            base = design_for(audit, section, task)
+            base = design(audit, section, task.group_sizes, task.public_group_norms)
             changed = PrototypeDesign(
                 **{**base.__dict__, "mu": mu_interval(epsilon, delta)[0], "rounds": 1}
             )
@@ -143,8 +140,8 @@ def _run_assumptions(task: Task) -> tuple[Assumption, ...]:
     return (
         Assumption(
             text="The encoder and the projection do not depend on private records.",
-            how="the weights' hash is unchanged; the projection is fitted on public photographs",
-            holds=fingerprint(task.backbone) == task.encoder_fingerprint,
+            how=_encoder_evidence(task),
+            holds=_encoder_holds(task),
         ),
         Assumption(
             text="Labels are fixed: a record has one label, so that classes compose in parallel.",
@@ -152,6 +149,20 @@ def _run_assumptions(task: Task) -> tuple[Assumption, ...]:
             holds=True,
         ),
     )
+
+
+def _encoder_holds(task: Task) -> bool | None:
+    if fingerprint(task.backbone) != task.encoder_fingerprint:
+        return False
+    return True if task.backbone.name in NAMES else None
+
+
+def _encoder_evidence(task: Task) -> str:
+    return {
+        True: "packaged weights with a pinned hash, unchanged by the run; public photographs",
+        None: "a local model, unchanged by the run; what it was trained on is not known here",
+        False: "its parameters or buffers changed during the run",
+    }[_encoder_holds(task)]
 
 
 def _parameters(mechanism: Mechanism, audit: AuditFile) -> dict[str, Any]:

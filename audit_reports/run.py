@@ -3,7 +3,6 @@
 import hashlib
 import json
 import os
-import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -12,15 +11,14 @@ from ..accountant.errors import ConfigError
 from ..fl_core import config
 from ..fl_core.config import AuditFile
 from ..fl_core.task import Task, build, fingerprint
-from ..mechanisms import catalog
 from ..mechanisms.base import SeededKey
-from . import hazards, inversion, membership, provenance, utility
+from . import declared, hazards, inversion, membership, provenance, utility
 from .record import SCHEMA_VERSION, AuditRecord, parse, write
 from .reporter import Reporter, Silent
 from .results import InversionRow, UtilityRow
-from .row import audit_mechanism, design_for, equal_power
+from .row import audit_mechanism, equal_power
 from .stages import Stages
-from .sums import write_sums
+from .sums import NAME, PARTS, listed, write_sums
 from .verdict import overall
 
 
@@ -54,14 +52,16 @@ def run(
     if only is not None:
         audit = _only(audit, only)
     folder = Path(out) if out is not None else Path("runs") / path.stem
+    _check_folder(folder)
     if fresh:
         _forget(folder)
-    folder.mkdir(parents=True, exist_ok=True)
     task = build(audit, folder=path.parent, say=reporter.say)
     resolved = audit.model_dump(mode="json")
     text = json.dumps([resolved, task.hashes, provenance.source_sha256()], sort_keys=True)
     inputs = hashlib.sha256(text.encode()).hexdigest()
-    record = _audit(audit, task, resolved, path, folder, inputs, reporter, start)
+    asked = [f"--set {key}={value!r}" for key, value in (overrides or {}).items()]
+    changes = tuple(_without_paths([*asked, *([f"--only {only}"] if only else [])], audit))
+    record = _audit(audit, task, resolved, changes, path, folder, inputs, reporter, start)
     write(record, folder / "record.json")
     record = parse(record.text())  # what is rendered is what was written
     from .render.folder import write_report
@@ -72,11 +72,26 @@ def run(
 
 
 def _forget(folder: Path) -> None:
-    """Remove what a run writes, and nothing else: the folder may hold other things."""
-    for name in ("stages", "ledger", "transcripts", "figures", "tables"):
-        shutil.rmtree(folder / name, ignore_errors=True)
-    for name in ("record.json", "report.html", "report.pdf", "SHA256SUMS"):
-        (folder / name).unlink(missing_ok=True)
+    """Remove what a run wrote, and nothing else: the folder may hold other things."""
+    mine = [folder / name for name in listed(folder)]
+    mine += [*folder.glob("stages/*.json"), *folder.glob("ledger/*"), folder / NAME]
+    mine += folder.glob("transcripts/*/*.npy")
+    for path in mine:
+        path.unlink(missing_ok=True)
+    for path in sorted(folder.glob("*/**/"), reverse=True):  # inner folders first
+        if path.relative_to(folder).parts[0] in PARTS and not any(path.iterdir()):
+            path.rmdir()
+
+
+def _check_folder(folder: Path) -> None:
+    """Raise `ConfigError` for a folder that holds something, but no run: it is somebody's."""
+    if folder.exists() and not folder.is_dir():
+        raise ConfigError(f"{folder} is a file; name a folder with --out")
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / "ledger" / "INPUTS").exists():
+        raise ConfigError(
+            f"{folder} is not empty and is no run folder; nothing in it was touched.\n"
+            "  Name an empty or a new folder with --out."
+        )
 
 
 def _only(audit: AuditFile, name: str) -> AuditFile:
@@ -91,6 +106,7 @@ def _audit(
     audit: AuditFile,
     task: Task,
     resolved: dict[str, Any],
+    changes: tuple[str, ...],
     path: Path,
     folder: Path,
     inputs: str,
@@ -100,7 +116,8 @@ def _audit(
     claim, key = audit.claim.claim(), SeededKey(audit.seed)
     membership.check_file(audit, task)
     mechanisms = {
-        m.name: catalog.build(m.kind, design_for(audit, m, task)) for m in audit.mechanism
+        section.name: declared.build(audit, section, task.group_sizes, task.public_group_norms)
+        for section in audit.mechanism
     }
     results, transcripts = [], {}
     ledgers = _ledger_folder(folder, inputs)
@@ -151,7 +168,8 @@ def _audit(
         hazards=hazards.checklist(claim, results, same_encoder=same_encoder),
         limits=_limits(audit),
         given=_without_paths(path.read_text(encoding="utf-8"), audit),
-        resolved=json.loads(_without_paths(json.dumps(resolved), audit)),
+        changes=changes,
+        resolved=_without_paths(resolved, audit),
         seed=audit.seed,
         environment=provenance.environment(
             seconds=time.monotonic() - start,
@@ -163,12 +181,17 @@ def _audit(
     return record.sealed()
 
 
-def _without_paths(text: str, audit: AuditFile) -> str:
-    """`text` with absolute paths of the audit file cut to their last part: they name users."""
-    for value in (audit.data.path, audit.model.backbone):
-        if value is not None and Path(value).is_absolute():
-            text = text.replace(value, Path(value).name)
-    return text
+def _without_paths(value: Any, audit: AuditFile) -> Any:
+    """`value` with absolute paths of the audit file cut to their last part: they name users."""
+    if isinstance(value, dict):
+        return {key: _without_paths(item, audit) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_without_paths(item, audit) for item in value]
+    if isinstance(value, str):
+        for path in (audit.data.path, audit.model.backbone):
+            if path is not None and Path(path).is_absolute():
+                value = value.replace(path, Path(path).name)
+    return value
 
 
 def _limits(audit: AuditFile) -> tuple[str, ...]:
@@ -192,7 +215,7 @@ def _ledger_folder(folder: Path, inputs: str) -> Path:
     ledgers, mark = folder / "ledger", folder / "ledger" / "INPUTS"
     if ledgers.exists() and (not mark.exists() or mark.read_text() != inputs):
         _forget(folder)
-    ledgers.mkdir(exist_ok=True)
+    ledgers.mkdir(parents=True, exist_ok=True)
     partial = mark.with_suffix(".partial")
     partial.write_text(inputs)
     os.replace(partial, mark)

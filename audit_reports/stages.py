@@ -34,7 +34,7 @@ class Stages:
         self._inputs = inputs[:16]
         self._say = say
         folder.mkdir(parents=True, exist_ok=True)
-        for old in folder.iterdir():
+        for old in folder.glob("*.json"):
             if self._inputs not in old.name:
                 old.unlink()
 

@@ -7,7 +7,9 @@ from pathlib import Path
 from ..accountant.errors import RecordError
 
 NAME = "SHA256SUMS"
-_APART = {"stages", NAME}  # intermediate results are no part of the product
+REQUIRED = {"record.json", "report.html", "ledger/INPUTS"}
+PARTS = ("ledger", "transcripts", "figures", "tables", "stages")  # folders that a run makes
+_PRODUCT = {"record.json", "report.html", "report.pdf", *PARTS} - {"stages"}
 
 
 def write_sums(folder: Path) -> None:
@@ -28,6 +30,11 @@ def check_sums(folder: Path) -> int:
         lines = (folder / NAME).read_text(encoding="utf-8").splitlines()
     except FileNotFoundError:
         raise RecordError(f"{folder} has no {NAME}; it is not a finished run") from None
+    except UnicodeDecodeError:
+        raise RecordError(f"{NAME} is not text; it was changed after the run") from None
+    missing = REQUIRED - {line.partition("  ")[2] for line in lines}
+    if missing:
+        raise RecordError(f"{NAME} does not cover {', '.join(sorted(missing))}")
     root = folder.resolve()
     for line in lines:
         wanted, _, name = line.partition("  ")
@@ -41,12 +48,21 @@ def check_sums(folder: Path) -> int:
     return len(lines)
 
 
+def listed(folder: Path) -> list[str]:
+    """Names in the list of sums that lie inside the folder; empty if there is no list."""
+    path, root = folder / NAME, folder.resolve()
+    if not path.is_file():
+        return []
+    names = [line.partition("  ")[2] for line in path.read_text(errors="replace").splitlines()]
+    return [name for name in names if name and root in (folder / name).resolve().parents]
+
+
 def _files(folder: Path) -> list[Path]:
     return sorted(
         path
         for path in folder.rglob("*")
         if path.is_file()
-        and path.relative_to(folder).parts[0] not in _APART
+        and path.relative_to(folder).parts[0] in _PRODUCT
         and path.suffix != ".partial"
     )
 

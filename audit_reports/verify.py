@@ -11,13 +11,18 @@ from pathlib import Path
 from ..accountant import jsonio
 from ..accountant.account import account
 from ..accountant.bounds import Interval
-from ..accountant.errors import RecordError
-from ..accountant.events import from_dict
+from ..accountant.errors import ConfigError, RecordError
+from ..accountant.events import from_dict, to_dict
+from ..accountant.gaussian import epsilon_interval
+from ..accountant.ledger import Ledger
+from ..fl_core.config import parse as parse_file
 from .estimators.band import miss_probability
 from .estimators.bound import Counts, EmpiricalBound
 from .estimators.clopper_pearson import epsilon_from_limits, mu_from_limits, upper_limit
+from .estimators.estimate import METHODS
+from .estimators.power import in_these_worlds, smallest_refutable
 from .record import AuditRecord, content_digest, parse
-from .results import MechanismResult
+from .results import AttackResult, MechanismResult
 from .sums import check_sums
 from .verdict import judge, overall
 
@@ -58,8 +63,11 @@ def verify(path: str | Path) -> list[str]:
     done.append("the record's content gives its digest")
     if record.digest != content_digest(jsonio.dump(record)):
         raise RecordError("the record holds numbers that do not survive a round trip")
+    _check_against_file(record)
     for row in record.mechanisms:
         _check_mechanism(record, row)
+        if path.is_dir():
+            _check_ledger(record, row, path / "ledger" / f"{row.name}.jsonl")
         done.append(f"{row.name}: proven bound, {len(row.attacks)} measured bounds, verdict")
     again = overall([(r.name, r.verdict.word, r.expect) for r in record.mechanisms])
     _same("the overall verdict", record.verdict, again)
@@ -77,14 +85,17 @@ def _check_mechanism(record: AuditRecord, row: MechanismResult) -> None:
     _close(f"{row.name}: proven epsilon", row.proven_epsilon, proven.epsilon(delta))
     for epsilon, largest in row.profile:
         _near(f"{row.name}: delta({epsilon:g})", largest, proven.delta(epsilon).upper)
-    for attack in row.attacks:
-        _check_bound(f"{row.name}/{attack.attack}", attack.bound)
+    _same(f"{row.name}: group size", row.proven.group_size, proven.group_size)
+    _same(f"{row.name}: method", row.proven.method, proven.method)
     spent = math.fsum(1.0 - a.bound.confidence for a in row.attacks)
     if spent > (1.0 - record.confidence) * (1.0 + TOLERANCE):
         raise RecordError(
             f"{row.name}: the attacks spend {spent:g} of an allowed error of "
             f"{1.0 - record.confidence:g}"
         )
+    for attack in row.attacks:
+        _check_bound(f"{row.name}/{attack.attack}", attack.bound)
+        _check_power(record, row, attack)
     again = judge(
         claim,
         proven=proven,
@@ -93,12 +104,94 @@ def _check_mechanism(record: AuditRecord, row: MechanismResult) -> None:
         releases=row.releases,
         power_multiple=record.power_multiple,
     )
-    _same(f"{row.name}: verdict", row.verdict.word, again.word)
-    _same(f"{row.name}: exit code", row.verdict.exit_code, again.exit_code)
+    _same(f"{row.name}: verdict", row.verdict, again)
+
+
+def _check_against_file(record: AuditRecord) -> None:
+    """What the resolved audit file says must be what the record says."""
+    file = record.resolved
+    try:
+        wanted = {
+            "claim": jsonio.dump(parse_file(file).claim.claim()),
+            "seed": file["seed"],
+            "title": file["title"],
+            "confidence": file["estimate"]["confidence"],
+            "power multiple": file["gate"]["power_multiple"],
+            "mechanisms": [(m["name"], m["kind"], m["expect"]) for m in file["mechanism"]],
+            "attacks": [(a["name"], a["adversary"], a["trials"]) for a in file["attack"]],
+            "method": file["estimate"]["method"],
+        }
+    except (KeyError, TypeError, ConfigError) as error:
+        raise RecordError(f"the resolved audit file in the record is damaged: {error}") from None
+    methods = {a.bound.method for m in record.mechanisms for a in m.attacks}
+    found = {
+        "claim": jsonio.dump(record.claim),
+        "seed": record.seed,
+        "title": record.title,
+        "confidence": record.confidence,
+        "power multiple": record.power_multiple,
+        "mechanisms": [(m.name, m.kind, m.expect) for m in record.mechanisms],
+        "method": methods.pop() if len(methods) == 1 else sorted(methods),
+    }
+    for key, value in found.items():
+        _same(f"{key} (audit file against record)", value, wanted[key])
+    for row in record.mechanisms:
+        made = [(a.attack, a.adversary, a.trials) for a in row.attacks]
+        _same(f"{row.name}: attacks (audit file against record)", made, wanted["attacks"])
+    claimed = record.claim.gaussian_mu() if record.claim.is_curve else None
+    if claimed is not None and record.claimed_mu is not None:
+        _close("claimed mu", record.claimed_mu, claimed)
+    else:
+        _same("claimed mu", record.claimed_mu, claimed)
+
+
+def _check_ledger(record: AuditRecord, row: MechanismResult, path: Path) -> None:
+    """The ledger on disk must give the recorded event."""
+    if not path.is_file():
+        raise RecordError(f"the run has no ledger for {row.name} ({path.name} is missing)")
+    claim = record.claim
+    with Ledger(adjacency=claim.adjacency, unit=claim.unit, path=path) as ledger:
+        _same(f"{row.name}: releases", row.releases, len(ledger.entries))
+        _same(f"{row.name}: event", row.event, to_dict(ledger.event()))
+
+
+def _check_power(record: AuditRecord, row: MechanismResult, attack: AttackResult) -> None:
+    name, attainable = f"{row.name}/{attack.attack}", attack.attainable_mu
+    if attainable is not None and attainable > row.proven.mu.upper * (1.0 + TOLERANCE):
+        raise RecordError(f"{name}: the tested worlds are farther apart than any may be")
+    at_best = smallest_refutable(
+        attack.trials,
+        attack.trials,
+        record.claim,
+        confidence=attack.bound.confidence,
+        method=attack.bound.method,  # type: ignore[arg-type]  # one of METHODS, checked before
+        probability=attack.power.probability,
+    )
+    again = in_these_worlds(
+        at_best, record.claim, proven_mu=row.proven.mu.upper, attainable_mu=attainable
+    )
+    if not math.isclose(attack.power.mu, again.mu, rel_tol=0.01):
+        raise RecordError(
+            f"{name}: power: the record says mu {attack.power.mu}, recomputing gives {again.mu}"
+        )
+    if attack.power.probability < 0.9:
+        raise RecordError(f"{name}: power is stated at probability {attack.power.probability}")
+    claimed, multiple = record.claimed_mu, attack.power.multiple
+    if claimed is not None and multiple is not None and not math.isinf(multiple):
+        _near(f"{name}: power multiple", multiple, attack.power.mu / claimed.lower)
+    if not math.isinf(attack.power.mu):
+        largest = epsilon_interval(attack.power.delta, mu=attack.power.mu)[1]
+        _near(f"{name}: power epsilon", attack.power.epsilon, largest)
 
 
 def _check_bound(name: str, bound: EmpiricalBound) -> None:
     risk = (1.0 - bound.confidence) / 2.0
+    if bound.method not in METHODS:
+        raise RecordError(f"{name}: no estimator is called {bound.method!r}")
+    points = sorted({*bound.roc, *((c.fp, c.tp) for c in (bound.counts_mu, bound.counts_epsilon))})
+    hits = [tp for _, tp in points]
+    if bound.method == "band" and hits != sorted(hits):  # the curve is thinned, but only rises
+        raise RecordError(f"{name}: the counts behind the bound are not on the recorded curve")
     if bound.method == "band":
         sides = {bound.n_in, bound.n_out}
         spent = max(miss_probability(n, bound.rate_level) for n in sides)
@@ -112,12 +205,10 @@ def _check_bound(name: str, bound: EmpiricalBound) -> None:
     fpr, fnr = _limits(bound, bound.counts_mu)
     _near(f"{name}: FPR limit", bound.fpr_upper, fpr)
     _near(f"{name}: FNR limit", bound.fnr_upper, fnr)
-    _near(f"{name}: mu", bound.mu_lower, float(mu_from_limits(fpr, fnr)))
+    _near(f"{name}: mu", bound.mu_lower, max(0.0, float(mu_from_limits(fpr, fnr))))
     fpr, fnr = _limits(bound, bound.counts_epsilon)
-    epsilon = float(epsilon_from_limits(fpr, fnr, bound.delta))
+    epsilon = max(0.0, float(epsilon_from_limits(fpr, fnr, bound.delta)))
     _near(f"{name}: epsilon", bound.epsilon_lower, epsilon)
-    from ..accountant.gaussian import epsilon_interval
-
     converted = epsilon_interval(bound.delta, mu=bound.mu_lower)[0]
     _near(f"{name}: epsilon by the Gaussian curve", bound.epsilon_lower_gaussian, converted)
 

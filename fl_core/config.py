@@ -112,6 +112,7 @@ class MechanismSection(Section):
     description: str = ""
     group_norm_share: Annotated[list[float], Field(min_length=2, max_length=2)] | None = None
     noise_ratio: Annotated[float, Field(ge=1, allow_inf_nan=False)] | None = None
+    noise_stddevs: Annotated[list[Positive], Field(min_length=1, max_length=2)] | None = None
     expect: VerdictWord | None = None
 
     @field_validator("kind")
@@ -126,6 +127,8 @@ class MechanismSection(Section):
             raise ValueError(f"name {self.name!r} is that of a control of every comparison")
         if self.noise_ratio is not None and self.kind != "groupwise_global_clip":
             raise ValueError('noise_ratio goes with kind = "groupwise_global_clip"')
+        if self.noise_stddevs is not None and self.kind == "none":
+            raise ValueError('noise_stddevs does not go with kind = "none"')
         if self.group_norm_share is not None:
             if self.kind != "vpp":
                 raise ValueError('group_norm_share goes with kind = "vpp"')
@@ -155,7 +158,7 @@ class EstimateSection(Section):
 class GateSection(Section):
     """[gate]: how much power CONSISTENT needs."""
 
-    power_multiple: Annotated[float, Field(gt=1, allow_inf_nan=False)] = 3.0
+    power_multiple: Annotated[float, Field(gt=1, le=3)] = 2.0
 
 
 class InversionSection(Section):

@@ -93,10 +93,10 @@ def build(audit: AuditFile, *, folder: Path, say: Say) -> Task:
         ConfigError: the data do not fit the file; AssetError: a model or data set is missing.
     """
     train, test = _images(audit, folder)
-    held = {s.name: len(set(s.labels.tolist())) for s in train}
-    if len(set(held.values())) > 1:
+    held = {s.name: sorted(s.classes[i] for i in set(s.labels.tolist())) for s in train}
+    if len({tuple(names) for names in held.values()}) > 1:
         raise ConfigError(
-            f"all clients need the same number of classes, but hold {held}.\n"
+            f"all clients need the same classes, but hold {held}.\n"
             "  Add the missing pictures, or lower data.clients."
         )
     local = folder / audit.model.backbone  # a model folder beside the audit file

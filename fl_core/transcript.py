@@ -75,6 +75,7 @@ class Transcript:
         for name, array in self.arrays():
             target = folder / f"{name}.npy"
             partial = target.with_suffix(".partial")
+            partial.touch(mode=0o600)  # of an audit: noise from a seed protects nobody
             with partial.open("wb") as file:
                 np.save(file, array, allow_pickle=False)
             os.replace(partial, target)

@@ -1,6 +1,6 @@
 """Deliberately broken mechanisms. An audit that does not catch them has no power."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import dp_accounting.dp_event as dpe
 from torch import Tensor
@@ -40,6 +40,10 @@ class NoiseHalved:
     def public_count(self) -> int:
         """As the twin."""
         return self.twin.public_count
+
+    def with_noise(self, noise_stddevs: tuple[float, ...]) -> "NoiseHalved":
+        """The same with this declared noise."""
+        return replace(self, twin=self.twin.with_noise(noise_stddevs))
 
     def contribution(self, rows: Tensor) -> Tensor:
         """As the twin."""

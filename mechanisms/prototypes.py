@@ -62,6 +62,10 @@ class NoisyPrototypes:
         """Size of a feature vector."""
         return sum(self.group_sizes)
 
+    def with_noise(self, noise_stddevs: tuple[float, ...]) -> "NoisyPrototypes":
+        """The same with this noise, in the units of a prototype, whatever it then costs."""
+        return replace(self, noise_stddevs=noise_stddevs)
+
     def contribution(self, rows: Tensor) -> Tensor:
         """float[..., dim]: each record clipped; a row that is not finite counts as zero."""
         self._check_dimension(rows)
@@ -96,8 +100,8 @@ class NoisyPrototypes:
         return (
             Assumption(
                 text="Groups, clip bounds and noise scales do not depend on private records.",
-                how="they come from the audit file and from public images only",
-                holds=True,
+                how="declared: they are numbers of the audit file or come from public images",
+                holds=None,
             ),
             Assumption(
                 text="The divisor of the class sums is public.",

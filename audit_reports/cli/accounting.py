@@ -11,6 +11,7 @@ from .output import Json, print_json
 
 _Adjacency = typer.Option("add-remove", help="add-remove, replace-one or zero-out.")
 _Unit = typer.Option("example", help="example, user or client.")
+_OrFile = "; an audit file states its own."
 
 
 def register(app: typer.Typer) -> None:
@@ -25,10 +26,10 @@ def account(
     norm_bound: list[float] = typer.Option([], help="Bound on one record per group, in order."),
     joint_norm_bound: float | None = typer.Option(None, help="Bound over all groups."),
     noise_multiplier: float | None = typer.Option(None, help="Noise over bound, isotropic."),
-    rounds: int = typer.Option(1, help="Releases, composed in sequence."),
-    delta: float = typer.Option(1e-5, help="Where epsilon is printed."),
-    adjacency: Adjacency = _Adjacency,
-    unit: Unit = _Unit,
+    rounds: int | None = typer.Option(None, help="Releases in sequence (1)" + _OrFile),
+    delta: float | None = typer.Option(None, help="Where epsilon is printed (1e-5)" + _OrFile),
+    adjacency: Adjacency | None = typer.Option(None, help="(add-remove)" + _OrFile),
+    unit: Unit | None = typer.Option(None, help="(example)" + _OrFile),
     group_size: int = typer.Option(1, help="Records protected together."),
     cross_check: bool = typer.Option(False, "--cross-check", help="Ask dp-accounting and PRV too."),
     max_epsilon: float | None = typer.Option(None, help="Exit 3 if epsilon is above this."),
@@ -41,16 +42,17 @@ def account(
     from ..text import at_least, at_most
 
     flags = (noise_multiplier, noise_stddev, norm_bound, joint_norm_bound)
-    events, terms = _events(file, flags, rounds)
+    asked = {"rounds": rounds, "delta": delta, "adjacency": adjacency, "unit": unit}
+    events, terms = _events(file, flags, {k: v for k, v in asked.items() if v is not None})
     rows: list[dict[str, Any]] = []
     for name, event in events.items():
         bound = account_event(
             event,
-            adjacency=terms.get("adjacency", adjacency),
-            unit=terms.get("unit", unit),
+            adjacency=terms.get("adjacency", "add-remove"),
+            unit=terms.get("unit", "example"),
             group_size=group_size,
         )
-        at = terms.get("delta", delta)
+        at = terms.get("delta", 1e-5)
         rows.append(
             {
                 "name": name,
@@ -133,41 +135,62 @@ def calibrate(
 
 
 def _events(
-    file: Path | None, flags: tuple[Any, ...], rounds: int
+    file: Path | None, flags: tuple[Any, ...], asked: dict[str, Any]
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """({name: event}, {adjacency, unit and delta, where the file states them})."""
+    """({name: event}, {adjacency, unit and delta as far as they are stated}).
+
+    A flag that would have no effect is refused: an ignored --rounds would print too small a bound.
+    """
     import dp_accounting.dp_event as dpe
 
+    from ...accountant import check
     from ...accountant.events import GroupwiseGaussianDpEvent
 
     noise_multiplier, noise_stddev, norm_bound, joint_norm_bound = flags
     given = noise_multiplier is not None or noise_stddev or norm_bound
-    if (file is None) != bool(given):
+    if (file is None) != bool(given) or (file and joint_norm_bound is not None):
         raise ConfigError(
             "give a file, or noise by flags: --noise-multiplier Z, or --noise-stddev S and "
             "--norm-bound C once per group"
         )
+    rounds = asked.pop("rounds", None)
+    if file is not None and file.suffix != ".json":
+        ignored = sorted({*asked, *([] if rounds is None else ["rounds"])})
+        if ignored:
+            raise ConfigError(
+                f"--{', --'.join(ignored)}: {file} states this itself; change it there"
+            )
+        return _from_audit_file(file)
     if file is not None:
-        return _from_file(file)
-    if noise_multiplier is not None:
-        if noise_stddev or norm_bound:
-            raise ConfigError("--noise-multiplier does not go with --noise-stddev, --norm-bound")
-        event: dpe.DpEvent = dpe.GaussianDpEvent(noise_multiplier)
+        name, event = file.name, _from_json(file)
+    elif noise_multiplier is not None:
+        if noise_stddev or norm_bound or joint_norm_bound is not None:
+            raise ConfigError(
+                "--noise-multiplier does not go with --noise-stddev, --norm-bound or "
+                "--joint-norm-bound"
+            )
+        name, event = "flags", dpe.GaussianDpEvent(noise_multiplier)
     else:
+        name = "flags"
         event = GroupwiseGaussianDpEvent(noise_stddev, norm_bound, joint_norm_bound)
-    return {"flags": event if rounds == 1 else dpe.SelfComposedDpEvent(event, rounds)}, {}
+    if rounds is not None:
+        check.count(rounds=rounds)
+        event = dpe.SelfComposedDpEvent(event, rounds)
+    return {name: event}, asked
 
 
-def _from_file(file: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+def _from_json(file: Path) -> Any:
     import json
 
     from ...accountant.events import from_dict
 
-    if file.suffix == ".json":
-        try:
-            return {file.name: from_dict(json.loads(file.read_text(encoding="utf-8")))}, {}
-        except (OSError, json.JSONDecodeError) as error:
-            raise ConfigError(f"{file} cannot be read as an event: {error}") from None
+    try:
+        return from_dict(json.loads(file.read_text(encoding="utf-8")))
+    except (OSError, ValueError, RecursionError) as error:
+        raise ConfigError(f"{file} cannot be read as an event: {error}") from None
+
+
+def _from_audit_file(file: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     from ...fl_core.config import load
     from ..declared import declared_events
 

@@ -49,12 +49,16 @@ def main() -> None:
             file=sys.stderr,
         )
         sys.exit(2)
+    except OSError as error:
+        if isinstance(error, BrokenPipeError):  # the reader has left, as with `| head`
+            sys.stderr.close()
+            sys.exit(0)
+        where = f" ({error.filename})" if error.filename else ""
+        print(f"the file system refuses: {error.strerror or error}{where}", file=sys.stderr)
+        sys.exit(2)
     except KeyboardInterrupt:
         print("interrupted; the same command goes on where it stopped", file=sys.stderr)
         sys.exit(130)
-    except BrokenPipeError:  # the reader of our output has left, as with `| head`
-        sys.stderr.close()
-        sys.exit(0)
 
 
 if __name__ == "__main__":

@@ -82,9 +82,12 @@ def _assignment(text: str) -> tuple[str, Any]:
     if not equals or not key:
         raise ConfigError(f"--set wants section.key=value, but got {text!r}")
     try:
-        return key, tomllib.loads(f"value = {value}")["value"]
-    except tomllib.TOMLDecodeError:
+        parsed = tomllib.loads(f"value = {value}")
+    except (tomllib.TOMLDecodeError, RecursionError):
         return key, value
+    if set(parsed) != {"value"}:
+        raise ConfigError(f"--set takes one value, but got {text!r}; repeat --set for another key")
+    return key, parsed["value"]
 
 
 def _dry_run(file: Path, overrides: dict[str, Any], as_json: bool) -> None:

@@ -6,7 +6,7 @@ record and N(mu, 1) with it. A real attack is weaker, so the numbers are for a g
 
 import math
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -119,6 +119,33 @@ def smallest_refutable(
         probability=probability,
         how="lower bound" if method == "band" else "at the best threshold",
     )
+
+
+def in_these_worlds(
+    power: RefutablePower, claim: PrivacyClaim, *, proven_mu: float, attainable_mu: float | None
+) -> RefutablePower:
+    """`power` for the two worlds that were tested, which may be closer than the worst two.
+
+    A mechanism with c times the declared leakage (mu = c * proven_mu) separates these worlds by
+    c * attainable_mu, so it is refuted reliably from c = power.mu / attainable_mu on.
+
+    Args:
+        power: for worlds as far apart as the mechanism allows.
+        claim: what is to be refuted.
+        proven_mu: of the mechanism as declared.
+        attainable_mu: what separates the tested worlds under the declared noise; None if that is
+            unknown, and then nothing is promised (infinite).
+    """
+    if attainable_mu is None or attainable_mu <= 0.0 or math.isinf(proven_mu):
+        factor = math.inf
+    else:
+        factor = max(1.0, proven_mu / attainable_mu)
+    if factor <= 1.0 + 1e-9:  # the worst two worlds, up to rounding
+        return power
+    mu = power.mu * factor
+    epsilon = math.inf if math.isinf(mu) else gaussian.epsilon_interval(power.delta, mu=mu)[1]
+    claimed = _claimed_mu(claim)
+    return replace(power, mu=mu, epsilon=epsilon, multiple=mu / claimed if claimed > 0.0 else None)
 
 
 def _search(

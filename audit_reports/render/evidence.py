@@ -272,7 +272,8 @@ def reproduce(record: AuditRecord) -> Section:
         ),
         Code(
             "Commands",
-            "privassay verify report.html\nprivassay run audit.toml --out run-again",
+            "privassay verify report.html\n"
+            + " ".join(["privassay run audit.toml --out run-again", *record.changes]),
         ),
         Text(
             f"All noise of this audit is drawn from the published seed {record.seed}, so that it "

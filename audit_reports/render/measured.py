@@ -92,7 +92,9 @@ def measurement(record: AuditRecord, drawings: dict[str, Drawing]) -> Section:
             at_least(a.bound.epsilon_lower_gaussian),
             at_least(a.bound.epsilon_lower),
             f"{a.bound.confidence:g}",
-            f"epsilon {at_most(a.power.epsilon)} with probability {a.power.probability:g}",
+            "unknown: not the best attack on these worlds"
+            if math.isinf(a.power.epsilon)
+            else f"epsilon {at_most(a.power.epsilon)} with probability {a.power.probability:g}",
             at_least(a.bound.ceiling_mu),
         )
         for m, a in pairs

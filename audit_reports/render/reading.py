@@ -56,9 +56,14 @@ def strongest(record: AuditRecord, mechanism: MechanismResult) -> AttackResult |
 
 
 def best_power(record: AuditRecord) -> AttackResult | None:
-    """The optimal attack on a subject, by a covered adversary, that could find least."""
-    able = [a for m in subjects(record) for a in m.attacks if a.optimal and inside(record, a)]
-    return min(able, key=lambda a: a.power.mu, default=None)
+    """Of each subject the optimal attack by a covered adversary; of these the weakest."""
+    best = []
+    for row in subjects(record):
+        able = [a for a in row.attacks if a.optimal and inside(record, a)]
+        if not able:
+            return None
+        best.append(min(able, key=lambda a: a.power.mu))
+    return max(best, key=lambda a: a.power.mu, default=None)
 
 
 def by(attack: AttackResult) -> str:
@@ -122,10 +127,12 @@ def measured_line(record: AuditRecord, *, full: bool = False) -> str:
     if not found:
         return "no attack on a subject by an adversary that the claim covers"
     mechanism, attack = max(found, key=lambda pair: measured(record, pair[1]))
-    line = (
-        f"epsilon >= {at_least(measured(record, attack))}, confidence {record.confidence:g} "
-        f"({plain(mechanism.name, 30)}, {plain(attack.attack, 30)})"
-    )
+    value = at_least(measured(record, attack))
+    if record.claim.is_curve:
+        shown = f"mu >= {at_least(attack.bound.mu_lower)} (epsilon {value} if Gaussian)"
+    else:
+        shown = f"epsilon >= {value}"
+    line = f"{plain(mechanism.name, 24)}: {shown}, confidence {record.confidence:g}"
     able = best_power(record)
     if able is None:
         return f"{line}; power unknown"

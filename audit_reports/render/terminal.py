@@ -3,7 +3,7 @@
 from ..record import AuditRecord
 from ..results import MechanismResult
 from ..text import at_least, at_most
-from .reading import controls_line, measured, measured_line, plain, proven_line, strongest
+from .reading import controls_line, measured_line, plain, proven_line, strongest
 
 COLUMNS = 100
 
@@ -16,7 +16,12 @@ def summary(record: AuditRecord) -> list[str]:
 
 def _line(record: AuditRecord, row: MechanismResult, width: int) -> str:
     best = strongest(record, row)
-    found = "none" if best is None else f">= {at_least(measured(record, best))}"
+    if best is None:
+        found = "nothing"
+    elif record.claim.is_curve:  # what is held against a curve is mu; no conversion is assumed
+        found = f"mu >= {at_least(best.bound.mu_lower)}"
+    else:
+        found = f"epsilon >= {at_least(best.bound.epsilon_lower)}"
     if row.expect is None:
         note = ""
     elif row.verdict.word == row.expect:
@@ -25,10 +30,17 @@ def _line(record: AuditRecord, row: MechanismResult, width: int) -> str:
         note = f"UNEXPECTED, not {row.expect}"
     text = (
         f"{plain(row.name, 24):<{width}}  {row.verdict.word:<12} (exit {row.verdict.exit_code})  "
-        f"proven epsilon <= {at_most(row.proven_epsilon.upper):<6} "
-        f"measured epsilon {found:<9} {note}"
+        f"proven {_proven(record, row):<26} "
+        f"measured {found:<15} {note}"
     )
     return text.rstrip()
+
+
+def _proven(record: AuditRecord, row: MechanismResult) -> str:
+    if record.claim.is_curve:
+        epsilon = at_most(row.proven_epsilon.upper)
+        return f"mu <= {at_most(row.proven.mu.upper)} (epsilon {epsilon})"
+    return f"epsilon <= {at_most(row.proven_epsilon.upper)}"
 
 
 def box(record: AuditRecord) -> list[str]:

@@ -96,7 +96,14 @@ def load_domain(name: str, *, per_class: int, seed: int) -> ImageSet:
             grounds = np.stack([_patch(rng, photos, SIDE) for _ in rows])
             images = np.abs(grounds.astype(np.int64) - images).astype(np.uint8)
             words = f"{words}; backgrounds: scikit-image {_version('scikit-image')} photographs"
-    return ImageSet(name=name, images=images, labels=labels, classes=CLASSES, provenance=words)
+    return ImageSet(
+        name=name,
+        images=images,
+        labels=labels,
+        classes=CLASSES,
+        provenance=words,
+        synthetic=name == "synth",
+    )
 
 
 def public_patches(count: int, seed: int) -> Pixels:

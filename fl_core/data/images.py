@@ -18,6 +18,7 @@ class ImageSet:
         images: uint8[n, h, w, 3].
         labels: int64[n], in 0 .. len(classes) - 1.
         classes: name of each label.
+        synthetic: whether the pictures are drawn by a program, so that a report may show them.
         provenance: where the pictures come from, in words; never a path of this machine.
         sha256: of shape, pictures and labels, hex; computed here.
 
@@ -33,6 +34,7 @@ class ImageSet:
     labels: NDArray[np.int64]
     classes: tuple[str, ...]
     provenance: str
+    synthetic: bool = False
     sha256: str = field(init=False)
 
     def __post_init__(self) -> None:
@@ -68,4 +70,5 @@ class ImageSet:
             labels=self.labels[rows],
             classes=self.classes,
             provenance=self.provenance,
+            synthetic=self.synthetic,
         )

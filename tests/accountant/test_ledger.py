@@ -343,3 +343,14 @@ def test_after_kill_9_every_entry_whose_write_returned_is_in_the_file(tmp_path, 
         assert len(book.entries) == count + 1
     for line in path.read_text().splitlines():
         json.loads(line)
+
+
+@pytest.mark.parametrize(
+    ("unit", "releases"), [("example", 1), ("client", 5), ("user", 15)], ids=str
+)
+def test_a_client_has_every_label_and_a_user_may_be_everywhere(unit, releases):
+    """What composes in parallel for one record is a sequence for somebody who has many."""
+    book = Ledger(adjacency="add-remove", unit=unit)
+    book.write(entry(client=c, label=str(label)) for c in "abc" for label in range(5))
+    found = account(book.event(), adjacency="add-remove", unit=unit).mu
+    assert found.upper == pytest.approx(0.5 * releases**0.5, rel=1e-12)

@@ -87,6 +87,7 @@ def sample_attack(claim, attack, adversary, true_mu, seed, trials=TRIALS):
         sees="every noisy prototype" if adversary == "server" else "what is broadcast",
         design="many_runs",
         seed=seed,
+        trials=bound.n_in,
         question=f"is one of the 60 records of class 3 present, or is it absent? {HOSTILE}",
         optimal=attack == "informed_linear" and adversary == "server",
         attainable_mu=0.49 if attack == "informed_linear" and true_mu < 30 else None,
@@ -242,6 +243,7 @@ def sample_record(**changes):
         "hazards": checklist(claim, mechanisms, same_encoder=True),
         "limits": ("Everything here is synthetic.", f"A second limit {HOSTILE}"),
         "given": f'title = "{HOSTILE}"\n# {TRAP}\n[claim]\nepsilon = 2.0\n',
+        "changes": (f"--set title={HOSTILE!r}",),
         "resolved": {"title": HOSTILE, "trap": TRAP, "seed": 7},
         "seed": 7,
         "environment": Environment(

@@ -152,6 +152,14 @@ def test_ctrl_c_exits_130_and_leaves_a_run_that_goes_on(tmp_path):
         (("account", "--noise-stddev", "1"), 2, "norm_bounds"),
         (("account", "--noise-multiplier", "1", "--adjacency", "swap"), 2, "swap"),
         (("account", "nowhere.json"), 2, "cannot be read"),
+        (("account", "event.json", "--rounds", "100"), 0, "mu <= 10;"),
+        (("account", "--noise-multiplier", "1", "--joint-norm-bound", "50"), 2, "does not go"),
+        (("account", "--noise-multiplier", "1", "--rounds", "0"), 2, "rounds must be"),
+        (("account", "audit.toml", "--adjacency", "replace-one"), 2, "states this itself"),
+        (("account", "deep.json"), 2, "cannot be read"),
+        (("verify", "deep.json"), 2, "Error:"),
+        (("run", "audit.toml", "--out", "audit.toml"), 2, "is a file"),
+        (("run", "audit.toml", "--set", "release.rounds=2\nfoo=3"), 2, "one value"),
         (("calibrate", "--epsilon", "3", "--delta", "1e-6", "--rounds", "500", "--unit",
           "client"), 0, "noise_multiplier 34.52179"),
         (("calibrate", "--epsilon", "-3", "--delta", "1e-6"), 2, "epsilon must be"),
@@ -162,6 +170,9 @@ def test_ctrl_c_exits_130_and_leaves_a_run_that_goes_on(tmp_path):
     ],
 )  # fmt: skip
 def test_verbs_without_a_run(words, code, text, tmp_path):
+    (tmp_path / "audit.toml").write_text(TEMPLATE)
+    (tmp_path / "event.json").write_text('{"class": "GaussianDpEvent", "noise_multiplier": 1.0}')
+    (tmp_path / "deep.json").write_text("[" * 100_000)
     done = privassay(*words, cwd=tmp_path)
     assert done.returncode == code, done
     assert text in done.stdout + done.stderr, done

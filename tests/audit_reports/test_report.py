@@ -214,7 +214,7 @@ def test_box_has_five_lines_that_fit(record):
     assert "power 0.9" in lines[3], "an absence is always paired with its power"
     rows = summary(record)
     assert len(rows) == 5 and all(len(row) <= 120 for row in rows)
-    assert "proven epsilon <= inf" in rows[4] and rows[4].endswith("  expected")
+    assert "proven mu <= inf" in rows[4] and rows[4].endswith("  expected")
 
 
 def test_terminal_takes_no_control_characters():

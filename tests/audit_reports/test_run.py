@@ -68,7 +68,9 @@ def test_an_absolute_data_path_is_cut(tmp_path):
     from privassay.fl_core import config
 
     audit = config.load(TEMPLATE, {"data.source": "folder", "data.path": "/somewhere/me/pictures"})
-    assert _without_paths('path = "/somewhere/me/pictures"', audit) == 'path = "pictures"'
+    assert _without_paths({"path": ["/somewhere/me/pictures"]}, audit) == {"path": ["pictures"]}
+    odd = config.load(TEMPLATE, {"data.source": "folder", "data.path": "/höme/älice/bilder"})
+    assert _without_paths('path = "/höme/älice/bilder"', odd) == 'path = "bilder"'
 
 
 def test_a_repeated_run_reuses_every_stage_and_gives_the_same_record(finished, tmp_path):
@@ -166,3 +168,86 @@ def test_another_audit_in_the_same_folder_leaves_nothing_of_the_first(copy):
     names = {p.name for p in copy.rglob("*")}
     assert not {"mine", "mine.jsonl"} & names and not any("mine" in n for n in names), names
     assert verify(copy)
+
+
+def test_worlds_that_are_too_close_give_no_power(tmp_path):
+    """A clip bound that no record reaches: even halved noise hides, and the verdict must say so."""
+    loose = QUICK | {"release.clip_norm": 100.0}
+    row = run(TEMPLATE, out=tmp_path, only="planted-bug", overrides=loose).mechanism("planted-bug")
+    (attack,) = row.attacks
+    assert attack.attainable_mu < 0.1 * row.proven.mu.upper
+    assert attack.power.mu > 10 * row.proven.mu.upper
+    assert row.verdict.word == "INCONCLUSIVE", row.verdict
+
+
+@pytest.mark.parametrize(("stddev", "word"), [(0.01, "UNSUPPORTED"), (1.0, "CONSISTENT")])
+def test_declared_noise_is_judged_and_not_calibrated(stddev, word, tmp_path):
+    text = TEMPLATE.read_text().replace(
+        'description = "isotropic noise, global clip"', f"noise_stddevs = [{stddev}]"
+    )
+    (tmp_path / "audit.toml").write_text(text)
+    record = run(tmp_path / "audit.toml", out=tmp_path / "run", only="mine", overrides=QUICK)
+    row = record.mechanism("mine")
+    assert row.verdict.word == word, row.verdict
+    # add-remove: mu = clip_norm / (public_count * stddev) * sqrt(rounds)
+    assert row.proven.mu.upper == pytest.approx(1.0 / (30 * stddev) * 2**0.5, rel=1e-12)
+
+
+@pytest.mark.parametrize("adjacency", ["replace-one", "zero-out"])
+def test_other_adjacencies_end_to_end(adjacency, tmp_path):
+    record = run(TEMPLATE, out=tmp_path, overrides=QUICK | {"claim.adjacency": adjacency})
+    mine = record.mechanism("mine")
+    assert record.verdict.word == "CONSISTENT", record.verdict
+    assert mine.attacks[0].attainable_mu == pytest.approx(mine.proven.mu.upper, rel=1e-9)
+    assert mine.attacks[0].bound.mu_lower > 0.8 * mine.proven.mu.lower
+    assert verify(tmp_path)
+
+
+def test_a_point_claim_end_to_end(tmp_path):
+    record = run(TEMPLATE, out=tmp_path, overrides=QUICK | {"claim.curve": "point"})
+    assert record.mechanism("mine").verdict.word == "INCONCLUSIVE", "one point has little power"
+    assert record.verdict.word == "INVALID", "the planted bug hides behind one point"
+    assert verify(tmp_path)
+
+
+def test_a_folder_that_is_no_run_is_not_touched(tmp_path):
+    (tmp_path / "figures").mkdir()
+    (tmp_path / "figures" / "mine.svg").write_text("precious")
+    for fresh in (False, True):
+        with pytest.raises(ConfigError, match="no run folder"):
+            run(TEMPLATE, out=tmp_path, overrides=QUICK, fresh=fresh)
+    assert (tmp_path / "figures" / "mine.svg").read_text() == "precious"
+
+
+def test_what_the_command_line_changed_is_recorded(finished):
+    record = load(finished)
+    assert "--set training.seeds=2" in record.changes
+    assert "--set training.seeds=2" in (finished / "report.html").read_text()
+
+
+def test_pictures_of_a_folder_are_never_shown(tmp_path):
+    """Even if the domain is called like the synthetic one."""
+    import numpy as np
+    from PIL import Image
+
+    generator = np.random.default_rng(0)
+    for name in ("synth", "other"):
+        for label in ("a", "b"):
+            folder = tmp_path / "data" / name / label
+            folder.mkdir(parents=True)
+            for i in range(12):
+                pixels = generator.integers(0, 256, (28, 28, 3)).astype("uint8")
+                Image.fromarray(pixels).save(folder / f"{i}.png")
+    changes = {
+        "data.source": "folder",
+        "data.path": "data",
+        "data.clients": 2,
+        "data.train_per_class": 8,
+        "data.test_per_class": 4,
+        "model.backbone": "pixels",
+        "inversion": {"client": "synth", "classes": [0], "mechanisms": ["mine"], "steps": 2},
+        "attack": [{"name": "informed_linear", "adversary": "server", "trials": 200}],
+    }
+    (tmp_path / "audit.toml").write_text(TEMPLATE.read_text())
+    record = run(tmp_path / "audit.toml", out=tmp_path / "run", overrides=QUICK | changes)
+    assert record.inversion and all(row.pictures is None for row in record.inversion)

@@ -60,7 +60,8 @@ def forge(record, **changes):
     attack = row.attacks[0]
     bound = replace(attack.bound, **changes.pop("bound", {}))
     attack = replace(attack, bound=bound, **changes.pop("attack", {}))
-    row = replace(row, attacks=(attack, *row.attacks[1:]), **changes.pop("row", {}))
+    attacks = {"attacks": (attack, *row.attacks[1:])}
+    row = replace(row, **(attacks | changes.pop("row", {})))
     return replace(record, mechanisms=(row, *record.mechanisms[1:]), **changes).sealed()
 
 
@@ -81,6 +82,25 @@ def forge(record, **changes):
             "verdict",
         ),
         (lambda r: {"row": {"releases": 0}}, "verdict"),
+        (lambda r: {"row": {"expect": "CONSISTENT"}}, "mechanisms"),
+        (lambda r: {"row": {"attacks": ()}}, "attacks"),
+        (
+            lambda r: {"row": {"verdict": replace(r.verdict, sentence="the system is safe")}},
+            "verdict",
+        ),
+        (
+            lambda r: {"row": {"proven": replace(r.proven, group_size=100)}},
+            "group size",
+        ),
+        (lambda r: {"power_multiple": 2.9}, "power multiple"),
+        (lambda r: {"claimed_mu": Interval(0.1, 0.1)}, "claimed mu"),
+        (lambda r: {"seed": 99}, "seed"),
+        (lambda r: {"bound": {"method": "magic"}}, "magic"),
+        (
+            lambda r: {"attack": {"power": replace(r.attacks[0].power, mu=0.93, multiple=1.01)}},
+            "power",
+        ),
+        (lambda r: {"attack": {"attainable_mu": 5.0}}, "farther apart"),
     ],
 )
 def test_forged_numbers_are_recomputed(finished, tmp_path, change, words):
@@ -112,10 +132,16 @@ def test_files_of_the_run_are_checked(copy):
 
 
 def test_sums_name_only_files_inside(tmp_path):
-    (tmp_path / "a").write_text("a")
+    (tmp_path / "ledger").mkdir()
+    for name in ("record.json", "report.html", "ledger/INPUTS", "mine.txt"):
+        (tmp_path / name).write_text("a")
     write_sums(tmp_path)
-    assert check_sums(tmp_path) == 1
-    (tmp_path / "SHA256SUMS").write_text("00  ../outside\n")
+    assert check_sums(tmp_path) == 3, "a file that no run writes is not part of it"
+    good = (tmp_path / "SHA256SUMS").read_text()
+    (tmp_path / "SHA256SUMS").write_text("")
+    with pytest.raises(RecordError, match="does not cover"):
+        check_sums(tmp_path)
+    (tmp_path / "SHA256SUMS").write_text(good + "00  ../outside\n")
     with pytest.raises(RecordError, match="outside"):
         check_sums(tmp_path)
 
@@ -138,3 +164,30 @@ def test_unknown_fields_are_refused_even_with_a_right_digest(finished, tmp_path)
     path.write_text(records.jsonio.canonical(data))
     with pytest.raises(RecordError):
         verify(path)
+
+
+def test_a_ledger_that_gives_another_event_is_noticed_even_with_new_sums(copy):
+    path = copy / "ledger" / "mine.jsonl"
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))
+    write_sums(copy)
+    with pytest.raises(RecordError, match="releases"):
+        verify(copy)
+
+
+def test_a_record_whose_attack_found_nothing_verifies(tmp_path):
+    """Limits that give a negative mu are recorded as 0; recomputing must do the same."""
+    from pathlib import Path
+
+    from privassay.audit_reports.run import run
+
+    template = Path(records.__file__).parent / "templates" / "audit.toml"
+    weak = [{"name": "prototype_distance", "adversary": "peer", "trials": 200}]
+    record = run(
+        template,
+        out=tmp_path,
+        only="mine",
+        overrides={"attack": weak, "training.seeds": 2, "training.local_epochs": 1},
+    )
+    (attack,) = record.mechanism("mine").attacks
+    assert attack.bound.mu_lower == 0.0 and record.verdict.word == "INCONCLUSIVE"
+    assert verify(tmp_path)

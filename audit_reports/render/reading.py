@@ -129,10 +129,10 @@ def measured_line(record: AuditRecord, *, full: bool = False) -> str:
     mechanism, attack = max(found, key=lambda pair: measured(record, pair[1]))
     value = at_least(measured(record, attack))
     if record.claim.is_curve:
-        shown = f"mu >= {at_least(attack.bound.mu_lower)} (epsilon {value} if Gaussian)"
+        shown, after = f"mu >= {at_least(attack.bound.mu_lower)}", f" (epsilon {value} if Gaussian)"
     else:
-        shown = f"epsilon >= {value}"
-    line = f"{plain(mechanism.name, 24)}: {shown}, confidence {record.confidence:g}"
+        shown, after = f"epsilon >= {value}", ""
+    line = f"{plain(mechanism.name, 24)}: {shown} at {100 * record.confidence:g} %{after}"
     able = best_power(record)
     if able is None:
         return f"{line}; power unknown"

@@ -128,7 +128,14 @@ def test_ctrl_c_exits_130_and_leaves_a_run_that_goes_on(tmp_path):
     privassay("init", cwd=tmp_path)
     words = [*COMMAND, "run", "audit.toml", "--set", "attack=[{name='informed_linear', "
              "adversary='peer', trials=100000}]"]  # fmt: skip
-    running = subprocess.Popen(words, cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.PIPE)
+    running = subprocess.Popen(
+        words,
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        # A background job of a shell inherits "ignore SIGINT"; a user's terminal does not.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     ledger = tmp_path / "runs/audit/ledger/mine.jsonl"
     for _ in range(600):
         if ledger.exists() and ledger.read_text().count("\n") == 80:

@@ -16,13 +16,14 @@ Everything below takes finite epsilon >= 0 and finite mu > 0.
 """
 
 import math
-from decimal import Decimal, localcontext
 from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import erfcx, exprel, ndtri
+
+from .quadrature import gauss_legendre
 
 UNIT = 2.0**-53
 _LOG_ROOT_TWO_PI = 0.9189385332046727
@@ -147,27 +148,11 @@ def _log_integral(x: float, mu: float) -> float:
 
 @lru_cache
 def _gauss_legendre() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    # numpy and scipy give weights with a relative error of up to 7e-13 near the ends, where most
-    # of our integral lives; two Newton steps in decimals give all digits.
-    nodes, weights = [], []
-    with localcontext() as context:
-        context.prec = 40
-        for guess in np.polynomial.legendre.leggauss(_NODES)[0]:
-            x = Decimal(float(guess))
-            for _ in range(2):
-                value, slope = _legendre(x)
-                x -= value / slope
-            slope = _legendre(x)[1]
-            nodes.append(float((1 + x) / 2))
-            weights.append(float(1 / ((1 - x * x) * slope * slope)))
-    return np.array(nodes), np.array(weights)
-
-
-def _legendre(x: Decimal) -> tuple[Decimal, Decimal]:
-    before, value = Decimal(1), x
-    for n in range(2, _NODES + 1):
-        before, value = value, ((2 * n - 1) * x * value - (n - 1) * before) / n
-    return value, _NODES * (x * value - before) / (x * x - 1)
+    """Nodes and weights on [0, 1]."""
+    pairs = gauss_legendre(_NODES)
+    return np.array([float((1 + x) / 2) for x, _ in pairs]), np.array(
+        [float(w / 2) for _, w in pairs]
+    )
 
 
 def normal_quantile(p: float) -> float:

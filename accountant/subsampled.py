@@ -22,7 +22,6 @@ Three errors are bounded.
 """
 
 import math
-from decimal import Decimal, localcontext
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -30,6 +29,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .mills import UNIT
+from .quadrature import gauss_legendre
 
 Array = NDArray[np.float64]
 NODES = 24
@@ -168,7 +168,7 @@ class Kernel:
 
     def rule(self, edges: Array) -> Rule:
         """The nodes and weights that belong to `edges`."""
-        nodes, weights = gauss_legendre()
+        nodes, weights = _panel()
         half = 0.5 * np.diff(edges)[:, None]
         x = (0.5 * (edges[1:] + edges[:-1])[:, None] + half * nodes).ravel()
         density = np.exp(-0.5 * (x / self.noise) ** 2 - _LOG_ROOT_TWO_PI) / self.noise
@@ -270,27 +270,7 @@ def _moments(a: Array, b: Array, error: Array) -> Moments:
 
 
 @lru_cache
-def gauss_legendre() -> tuple[Array, Array]:
-    """Nodes and weights on [-1, 1], correctly rounded up to the last place.
-
-    numpy's own weights are wrong by up to 1e-12 near the ends.
-    """
-    nodes, weights = [], []
-    with localcontext() as context:
-        context.prec = 40
-        for guess in np.polynomial.legendre.leggauss(NODES)[0]:
-            x = Decimal(float(guess))
-            for _ in range(2):
-                value, slope = _legendre(x)
-                x -= value / slope
-            slope = _legendre(x)[1]
-            nodes.append(float(x))
-            weights.append(float(2 / ((1 - x * x) * slope * slope)))
-    return np.array(nodes), np.array(weights)
-
-
-def _legendre(x: Decimal) -> tuple[Decimal, Decimal]:
-    before, value = Decimal(1), x
-    for n in range(2, NODES + 1):
-        before, value = value, ((2 * n - 1) * x * value - (n - 1) * before) / n
-    return value, NODES * (x * value - before) / (x * x - 1)
+def _panel() -> tuple[Array, Array]:
+    """Nodes and weights on [-1, 1]."""
+    pairs = gauss_legendre(NODES)
+    return np.array([float(x) for x, _ in pairs]), np.array([float(w) for _, w in pairs])

@@ -9,17 +9,17 @@ import pytest
 from dp_accounting import pld, rdp
 
 from privassay.accountant import gaussian
-from privassay.accountant.contour import (
+from privassay.accountant.engines.contour import (
     ContourTable,
     SubsampledStep,
     delta_interval,
     epsilon_interval,
 )
-from privassay.accountant.contour_plan import plan_for
-from privassay.accountant.contour_table import LineTable
-from privassay.accountant.contour_tpr import tpr_interval
+from privassay.accountant.engines.contour_plan import plan_for
+from privassay.accountant.engines.contour_table import LineTable
+from privassay.accountant.engines.contour_tpr import tpr_interval
 from privassay.accountant.errors import ParameterError
-from privassay.accountant.onestep import OneStep
+from privassay.accountant.engines.onestep import OneStep
 
 
 def _segments():

@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from . import gaussian
-from .mills import log_delta as log_delta_of
+from .. import gaussian
+from ..mills import log_delta as log_delta_of
 from .subsampled import Array, Kernel
 
 # Natural logarithm of the relative accuracy of delta that may be aimed at. A heavy tail (one rare

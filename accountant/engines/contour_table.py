@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from .contour_plan import Plan, Term, plan_for
 from .contour_tail import Line, tail
-from .mills import UNIT
+from ..mills import UNIT
 from .subsampled import ROW, Array, Kernel, Rule, log_outside
 
 Direction = Literal["remove", "add"]

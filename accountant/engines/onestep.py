@@ -14,7 +14,7 @@ import math
 
 import numpy as np
 
-from .mills import UNIT, log_delta
+from ..mills import UNIT, log_delta
 from .subsampled import Array
 
 _SMALLEST, _LARGEST = 1e-100, 1e100

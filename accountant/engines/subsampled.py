@@ -28,8 +28,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from .mills import UNIT
-from .quadrature import gauss_legendre
+from ..mills import UNIT
+from ..quadrature import gauss_legendre
 
 Array = NDArray[np.float64]
 NODES = 24

@@ -13,10 +13,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from . import check
+from .. import check
 from .contour import ContourTable, SubsampledStep
 from .contour_table import Direction
-from .mills import UNIT
+from ..mills import UNIT
 from .subsampled import Array
 
 _POINTS = 401

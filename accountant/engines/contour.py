@@ -15,13 +15,13 @@ from fractions import Fraction
 
 import numpy as np
 
-from . import check
+from .. import check
 from .contour_plan import Term
 from .contour_table import Composition, Direction, LineTable, root, table_for
-from .geometry import root_interval
-from .mills import UNIT
+from ..geometry import root_interval
+from ..mills import UNIT
 from .onestep import OneStep
-from .solve import push
+from ..solve import push
 from .subsampled import Array
 
 Pair = tuple[float, float]

@@ -4,10 +4,10 @@ import mpmath as mp
 import numpy as np
 import pytest
 
-from privassay.accountant.contour_tail import Decay, Line
+from privassay.accountant.engines.contour_tail import Decay, Line
 from privassay.accountant.mills import UNIT
-from privassay.accountant.onestep import OneStep
-from privassay.accountant.subsampled import NODES, ROW, Kernel, _panel, log_outside
+from privassay.accountant.engines.onestep import OneStep
+from privassay.accountant.engines.subsampled import NODES, ROW, Kernel, _panel, log_outside
 
 
 def _moment(rate, noise, sign, z):

@@ -1,31 +1,46 @@
 """`account`: what an event provably leaks."""
 
+import math
+from fractions import Fraction
+
 import dp_accounting.dp_event as dpe  # mypy cannot see the package's own re-exports
 
 from . import check
 from .adjacency import UNITS, Adjacency, Unit
-from .bounds import Interval, ProvenBound
-from .reduce import gaussian_mu
+from .bounds import Curve, CurveBound, Interval, ProvenBound
+from .errors import UnsupportedEventError
+from .flatten import Parts, alternatives, flatten
+from .geometry import root_interval
 
 
 def account(
-    event: dpe.DpEvent, *, adjacency: Adjacency, unit: Unit = "example", group_size: int = 1
+    event: dpe.DpEvent,
+    *,
+    adjacency: Adjacency,
+    unit: Unit = "example",
+    group_size: int = 1,
+    both_engines: bool = False,
 ) -> ProvenBound:
-    """The exact guarantee of everything in `event` together.
+    """The guarantee of everything in `event` together, enclosed from both sides.
 
-    The bound is two-sided: the mechanism is mu-GDP for a mu inside `bound.mu`, and the worst
-    neighbours attain it. A group of k has exactly k mu, since its shift is k times as long.
-    Source: Dong, Roth & Su, arXiv:1905.02383.
+    Gaussians are added up in closed form: the mechanism is mu-GDP for a mu inside `bound.mu`, and
+    the worst neighbours attain it; a group of k has exactly k mu. Anything else is answered by an
+    engine (`curve`), in both directions of add-remove, the worse one reported; its lower ends are
+    attained by some pair of neighbours too, or 0 where only upper bounds are known (then `method`
+    says "upper only"). Source: Dong, Roth & Su, arXiv:1905.02383; Zhu, Dong & Wang,
+    arXiv:2106.08567.
 
     Args:
         event: what was released. Noise multipliers and norm bounds refer to the contribution of
             one `unit`.
         adjacency: what a neighbour is; replace-one doubles every contribution.
         unit: whose data one contribution is.
-        group_size: how many units change together, >= 1.
+        group_size: how many units change together, >= 1. To protect a user with up to k examples
+            by a mechanism that bounds examples, account with unit "user" and group_size k.
+        both_engines: let both engines answer every question, and intersect.
 
     Raises:
-        UnsupportedEventError: a part of the event for which nothing exact is known; named.
+        UnsupportedEventError: a part of the event for which nothing is proven; named.
         ParameterError: a number or a name outside its range.
 
     >>> bound = account(dpe.GaussianDpEvent(2.0), adjacency="replace-one")
@@ -33,9 +48,99 @@ def account(
     Interval(lower=1.0, upper=1.0)
     >>> round(bound.epsilon(1e-5).upper, 6)
     4.377178
+    >>> step = dpe.PoissonSampledDpEvent(0.01, dpe.GaussianDpEvent(0.8))
+    >>> bound = account(dpe.SelfComposedDpEvent(step, 1000), adjacency="add-remove")
+    >>> round(bound.epsilon(1e-5).upper, 9)
+    3.14101414
     """
     check.one_of(UNITS, unit=unit)
-    lower, upper = gaussian_mu(event, adjacency=adjacency, group_size=group_size)
-    return ProvenBound(
-        mu=Interval(lower, upper), adjacency=adjacency, unit=unit, group_size=group_size
-    )
+    found = [
+        flatten(one, adjacency=adjacency, group_size=group_size)
+        for one in alternatives(event, adjacency)
+    ]
+    terms = {"adjacency": adjacency, "unit": unit, "group_size": group_size}
+    if all(parts.is_gaussian or parts.squared_mu[0] == math.inf for parts in found):
+        lower = max((root_interval(p.squared_mu[0])[0] for p in found), default=0.0)
+        upper = max((root_interval(p.squared_mu[1])[1] for p in found), default=0.0)
+        return ProvenBound(mu=Interval(lower, upper), **terms)  # type: ignore[arg-type]
+    from .curve import EngineCurve, WorstOf
+    from .renyi_terms import RenyiOnly
+
+    curves: list[Curve] = [
+        RenyiOnly(parts) if parts.renyi else EngineCurve(parts, both_engines=both_engines)
+        for parts in found
+    ]
+    curve = curves[0] if len(curves) == 1 else WorstOf(curves)
+    high = max(_mu_upper(parts) for parts in found)
+    return CurveBound(curve, mu_upper=high, method=_method(found), **terms)
+
+
+def certified_epsilon(event: dpe.DpEvent, bound: ProvenBound, delta: float) -> Interval:
+    """Epsilon at `delta`, proven in ball arithmetic: every rounding error is part of the proof.
+
+    Args:
+        event: plain and Poisson-sampled Gaussians.
+        bound: `account` of that event.
+        delta: in (0, 1).
+
+    Raises:
+        UnsupportedEventError: another event, or another relation than add-remove or zero-out for
+            sampled ones.
+        ConfigError: python-flint is not installed.
+    """
+    from .curve import DIRECTIONS, gaussian_steps
+    from .engines import certify
+
+    check.open_probability(delta=delta)
+    ends = []
+    for one in alternatives(event, bound.adjacency):
+        parts = flatten(one, adjacency=bound.adjacency, group_size=bound.group_size)
+        if parts.pairs or parts.renyi or parts.squared_mu[1] == math.inf:
+            raise UnsupportedEventError(
+                "a certificate exists for Gaussians with noise, plain or Poisson-sampled under "
+                f"add-remove; this event has others under {bound.adjacency}.\n  Leave --certify "
+                "out: the interval printed then bounds rounding errors too, to first order."
+            )
+        high = [
+            certify.certified_epsilon(gaussian_steps(parts, "upper"), delta, direction=way)[1]
+            for way in DIRECTIONS
+        ]
+        low = [
+            certify.certified_epsilon(gaussian_steps(parts, "lower"), delta, direction=way)[0]
+            for way in DIRECTIONS
+        ]
+        ends.append((max(low), max(high)))
+    lower, upper = max(e[0] for e in ends), max(e[1] for e in ends)
+    plain = bound.epsilon(delta)
+    if upper < plain.lower or lower > plain.upper:
+        raise ArithmeticError("the certificate and the engine exclude each other; please report")
+    return Interval(lower, upper)
+
+
+def _mu_upper(parts: Parts) -> float:
+    """A Gaussian curve above the composition: squares of the steps' mu add up."""
+    if parts.renyi or parts.squared_mu[1] == math.inf:
+        return math.inf
+    total = Fraction(parts.squared_mu[1])
+    for (_, noise, _), count in parts.sampled.items():
+        total += count / Fraction(noise) ** 2
+    for (upper, _), count in parts.pairs.items():
+        if upper.mu_upper == math.inf:
+            return math.inf
+        total += count * Fraction(upper.mu_upper) ** 2
+    return root_interval(total)[1]
+
+
+def _method(found: list[Parts]) -> str:
+    words = []
+    if any(p.renyi for p in found):
+        words.append("renyi (loose)")
+    elif any(p.pairs for p in found):
+        words.append("lattice")
+    else:
+        words.append("contour")
+    if any(p.renyi for p in found) or any(None in ends for p in found for ends in p.pairs):
+        words.append("upper only")
+    elif any(p.lossy for p in found):
+        words.append("two pairs")
+    return ", ".join(words)

@@ -1,8 +1,12 @@
-"""`Interval`: a two-sided enclosure. `ProvenBound`: what accounting proves about a release."""
+"""`Interval`: a two-sided enclosure. `ProvenBound`: what accounting proves about a release.
+
+A `ProvenBound` of Gaussians is one number, mu. `CurveBound` is the bound of anything else: it has
+a whole curve from an engine, and its mu is only an enclosure of the best Gaussian curve above it.
+"""
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,8 +46,9 @@ class Interval:
 class ProvenBound:
     """What is provably leaked: the mechanism is mu-GDP, for a mu inside `mu`, and no smaller one.
 
-    Everything is derived from mu in closed form, so any epsilon, delta or point of the trade-off
-    curve can be asked. `mu.upper` is infinite where nothing is proven.
+    Any epsilon, delta or point of the trade-off curve can be asked. Here all of it is derived from
+    mu in closed form, which is exact for Gaussians; `CurveBound` asks an engine instead. `mu.upper`
+    is infinite where nothing is proven.
 
     Attributes:
         mu: Gaussian-DP parameter, no unit. Source: Dong, Roth & Su, arXiv:1905.02383.
@@ -97,8 +102,100 @@ class ProvenBound:
             check.probability(alphas=float(rate))
         return np.array([max(0.0, 1.0 - self.tpr(float(rate)).upper) for rate in rates])
 
+    def profile(self, epsilons: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Lower and upper limits of delta at each of `epsilons`, float[n] each."""
+        found = [self.delta(float(e)) for e in np.atleast_1d(np.asarray(epsilons, np.float64))]
+        return np.array([d.lower for d in found]), np.array([d.upper for d in found])
+
+    def by_direction(self, delta: float) -> dict[str, Interval]:
+        """Epsilon at `delta` for a record that is removed and for one that is added."""
+        both = self.epsilon(delta)
+        return {"remove": both, "add": both}
+
     def __repr__(self) -> str:
         return (
             f"ProvenBound(mu in [{self.mu.lower:.10g}, {self.mu.upper:.10g}], unit={self.unit}, "
             f"adjacency={self.adjacency}, group_size={self.group_size}, method={self.method})"
         )
+
+
+class Curve(Protocol):
+    """What an engine knows, in the worse direction."""
+
+    def log_delta(self, epsilon: Any) -> tuple[Any, Any]:
+        """Lower and upper limits of ln delta at real epsilons, float[n] each."""
+
+    def epsilon(self, delta: float) -> Interval:
+        """Smallest epsilon >= 0 at `delta` in [0, 1]."""
+
+    def tpr(self, fpr: float) -> Interval:
+        """Best true-positive rate at `fpr`."""
+
+    def by_direction(self, delta: float) -> dict[str, Interval]:
+        """epsilon, one interval per direction."""
+
+
+class CurveBound(ProvenBound):
+    """A `ProvenBound` with the whole curve of an engine.
+
+    A record keeps the fields of `ProvenBound` only; from the event beside it the curve is computed
+    again.
+    """
+
+    def __init__(self, curve: Curve, *, mu_upper: float, **fields: Any) -> None:
+        super().__init__(mu=Interval(0.0, mu_upper), **fields)
+        object.__setattr__(self, "_curve", curve)
+
+    _curve: Curve
+
+    def __getattribute__(self, name: str) -> Any:
+        if name == "mu":
+            # Its lower end costs a table, so it is found when asked: no smaller mu reaches the
+            # advantage 2 Phi(mu/2) - 1 that the curve has.
+            mu: Interval = super().__getattribute__(name)
+            if mu.lower == 0.0 < mu.upper:
+                advantage = min(self.advantage().lower, 1.0 - 1e-12)
+                if advantage > 1e-300:
+                    lower = gaussian.mu_interval(0.0, advantage)[0]
+                    mu = Interval(min(lower, mu.upper), mu.upper)
+                    object.__setattr__(self, "mu", mu)
+            return mu
+        return super().__getattribute__(name)
+
+    def epsilon(self, delta: float) -> Interval:
+        """Smallest epsilon >= 0 at `delta` in [0, 1], nats; infinite where nothing is proven."""
+        check.probability(delta=delta)
+        return self._curve.epsilon(float(delta))
+
+    def delta(self, epsilon: float) -> Interval:
+        """Smallest delta at `epsilon` >= 0."""
+        low, high = self.profile([epsilon])
+        return Interval(float(low[0]), float(high[0]))
+
+    def profile(self, epsilons: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Lower and upper limits of delta at each of `epsilons` >= 0, float[n] each."""
+        at = np.atleast_1d(np.asarray(epsilons, dtype=np.float64))
+        for epsilon in at:
+            check.non_negative(epsilon=float(epsilon))
+        finite = np.minimum(at, 1e6)  # delta falls, so its value there is an upper limit beyond
+        logs = self._curve.log_delta(finite)
+        with np.errstate(under="ignore"):
+            low = np.maximum(0.0, np.exp(logs[0]) * (1.0 - 2.0**-50) - 5e-324)
+            high = np.minimum(1.0, np.exp(logs[1]) * (1.0 + 2.0**-50) + 5e-324)
+        low = np.where(at > finite, 0.0, low)
+        high = np.where(logs[1] == -np.inf, 0.0, high)
+        return np.where(logs[0] == -np.inf, 0.0, low), high
+
+    def tpr(self, fpr: float) -> Interval:
+        """Best true-positive rate of any attack at false-positive rate `fpr`."""
+        check.probability(fpr=fpr)
+        return self._curve.tpr(float(fpr))
+
+    def advantage(self) -> Interval:
+        """Best TPR - FPR of any attack: delta at epsilon 0, the same in both directions."""
+        return self.delta(0.0)
+
+    def by_direction(self, delta: float) -> dict[str, Interval]:
+        """Epsilon at `delta` for a record that is removed and for one that is added."""
+        check.open_probability(delta=delta)
+        return self._curve.by_direction(float(delta))

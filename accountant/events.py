@@ -1,24 +1,25 @@
 """Events: what was released, with what noise. `dp_accounting`'s vocabulary plus ours.
 
 Events are inert. An accountant is written against an event's docstring; the meaning of an event
-never changes. `to_dict` and `from_dict` give JSON; class names are looked up in a fixed table,
-nothing named in the data is imported.
+never changes.
 """
 
-import math
-import types
 from collections.abc import Iterable
-from typing import Any, Union, get_args, get_origin
+from typing import Any
 
 import attr
 import dp_accounting.dp_event as dpe  # mypy cannot see the package's own re-exports
 
 from . import check
-from .errors import RecordError, UnsupportedEventError
+from .errors import ParameterError, UnsupportedEventError
 
 
 def _floats(values: Any) -> tuple[float, ...]:
     return tuple(float(v) for v in values)
+
+
+def _matrix(rows: Any) -> tuple[tuple[float, ...], ...]:
+    return tuple(map(_floats, rows))
 
 
 def _events(values: Iterable[dpe.DpEvent]) -> tuple[dpe.DpEvent, ...]:
@@ -50,6 +51,118 @@ class GroupwiseGaussianDpEvent(dpe.DpEvent):
             check.non_negative(joint_norm_bound=self.joint_norm_bound)
 
 
+@attr.s(frozen=True, slots=True, auto_attribs=True)
+class CorrelatedGaussianDpEvent(dpe.DpEvent):
+    """One release with Gaussian noise of covariance S, correlated over coordinates or rounds.
+
+    A record's contribution has L2 norm at most `norm_bound`, all coordinates (and all rounds that
+    the matrix spans) together. `covariance` is symmetric, in squared units of the norm.
+
+    Raises:
+        ParameterError: a negative or NaN bound; the matrix is checked where it is accounted.
+    """
+
+    covariance: tuple[tuple[float, ...], ...] = attr.ib(converter=_matrix)
+    norm_bound: float
+
+    def __attrs_post_init__(self) -> None:
+        check.non_negative(norm_bound=self.norm_bound)
+
+
+@attr.s(frozen=True, slots=True, auto_attribs=True)
+class DiscreteGaussianDpEvent(dpe.DpEvent):
+    """Discrete Gaussian noise on one integer, P(x) proportional to e^(-x^2/(2 sigma^2)).
+
+    One record's contribution is an integer of at most `sensitivity` in absolute value. Source:
+    Canonne, Kamath & Steinke, arXiv:2004.00010.
+
+    Raises:
+        ParameterError: sigma is not positive, or sensitivity is not a whole number >= 1.
+    """
+
+    sigma: float
+    sensitivity: int = 1
+
+    def __attrs_post_init__(self) -> None:
+        check.positive(sigma=self.sigma)
+        check.count(sensitivity=self.sensitivity)
+
+
+@attr.s(frozen=True, slots=True, auto_attribs=True)
+class PureDpEvent(dpe.DpEvent):
+    """Any mechanism that is (epsilon, 0)-DP under the adjacency it is accounted for.
+
+    For example the exponential mechanism, or report-noisy-max. Accounting takes the worst of all
+    such mechanisms, which is binary randomised response (Kairouz, Oh & Viswanath,
+    arXiv:1311.0776).
+
+    Raises:
+        ParameterError: epsilon is negative or NaN.
+    """
+
+    epsilon: float
+
+    def __attrs_post_init__(self) -> None:
+        check.non_negative(epsilon=self.epsilon)
+
+
+@attr.s(frozen=True, slots=True, auto_attribs=True)
+class RandomAllocationDpEvent(dpe.DpEvent):
+    """`steps` runs of `event`; each record takes part in exactly `chosen` of them.
+
+    Which ones is drawn uniformly, secretly and independently for each record. This is neither
+    Poisson sampling nor a shuffle into fixed batches. Source: Feldman & Shenfeld, arXiv:2502.08202.
+
+    Raises:
+        ParameterError: steps or chosen is not a whole number >= 1, or chosen > steps.
+    """
+
+    steps: int
+    event: dpe.DpEvent
+    chosen: int = 1
+
+    def __attrs_post_init__(self) -> None:
+        check.count(steps=self.steps, chosen=self.chosen)
+        if self.chosen > self.steps:
+            raise ParameterError(f"chosen must be at most steps, but {self.chosen} > {self.steps}")
+
+
+@attr.s(frozen=True, slots=True, auto_attribs=True)
+class ShuffledBatchesDpEvent(dpe.DpEvent):
+    """One epoch over a shuffled data set cut into `batches` fixed batches, `event` run on each.
+
+    What a data loader with `shuffle=True` does. Each record is in exactly one batch. The batch
+    sizes are public. This is not Poisson sampling.
+
+    Raises:
+        ParameterError: batches is not a whole number >= 1.
+    """
+
+    batches: int
+    event: dpe.DpEvent
+
+    def __attrs_post_init__(self) -> None:
+        check.count(batches=self.batches)
+
+
+@attr.s(frozen=True, slots=True, auto_attribs=True)
+class ShuffledDpEvent(dpe.DpEvent):
+    """Reports of `users` users, each randomised by `event` at the user, then shuffled.
+
+    `event` is a local randomiser: `PureDpEvent` (any such randomiser) or
+    `RandomizedResponseDpEvent`. The analyst sees the reports in random order, and nothing else.
+
+    Raises:
+        ParameterError: users is not a whole number >= 1.
+    """
+
+    users: int
+    event: dpe.DpEvent
+
+    def __attrs_post_init__(self) -> None:
+        check.count(users=self.users)
+
+
 PARTITIONS = ("label", "client")
 
 
@@ -75,110 +188,3 @@ class ParallelDpEvent(dpe.DpEvent):
                 f"  It needs a rule that looks at one record alone, one of {PARTITIONS}. "
                 "Compose the releases in sequence (ComposedDpEvent) instead."
             )
-
-
-_CLASSES: dict[str, type[dpe.DpEvent]] = {
-    kind.__name__: kind
-    for kind in (
-        GroupwiseGaussianDpEvent,
-        ParallelDpEvent,
-        dpe.NoOpDpEvent,
-        dpe.NonPrivateDpEvent,
-        dpe.UnsupportedDpEvent,
-        dpe.RandomizedResponseDpEvent,
-        dpe.GaussianDpEvent,
-        dpe.LaplaceDpEvent,
-        dpe.DiscreteLaplaceDpEvent,
-        dpe.SelfComposedDpEvent,
-        dpe.ComposedDpEvent,
-        dpe.PoissonSampledDpEvent,
-        dpe.SampledWithReplacementDpEvent,
-        dpe.SampledWithoutReplacementDpEvent,
-        dpe.SingleEpochTreeAggregationDpEvent,
-        dpe.RepeatAndSelectDpEvent,
-        dpe.MixtureOfGaussiansDpEvent,
-        dpe.ZCDpEvent,
-        dpe.TruncatedSubsampledGaussianDpEvent,
-    )
-}
-
-
-def to_dict(event: dpe.DpEvent) -> dict[str, Any]:
-    """Plain JSON types: {"class": class name, field: value, ...}, nested; infinity as "Infinity".
-
-    The key is a Python keyword, so that no field can have that name ("event" is a field of many).
-
-    Raises:
-        RecordError: a class that the table does not hold, a field that JSON cannot hold, or NaN.
-    """
-    name = type(event).__name__
-    if _CLASSES.get(name) is not type(event):
-        raise RecordError(f"event {name} cannot be recorded; known: {', '.join(_CLASSES)}")
-    fields = attr.fields_dict(type(event))
-    return {"class": name} | {field: _encode(getattr(event, field)) for field in fields}
-
-
-def from_dict(data: Any) -> dpe.DpEvent:
-    """The event that `to_dict` wrote.
-
-    Raises:
-        RecordError: not such a dictionary, an unknown event, or fields that do not fit it.
-
-    >>> from_dict({"class": "GaussianDpEvent", "noise_multiplier": 2.0})
-    GaussianDpEvent(noise_multiplier=2.0)
-    """
-    if not isinstance(data, dict) or not isinstance(data.get("class"), str):
-        raise RecordError(f"an event is an object with a key 'class', but is {data!r}")
-    kind = _CLASSES.get(data["class"])
-    if kind is None:
-        raise RecordError(f"event must be {check.suggest(data['class'], _CLASSES)}")
-    fields = {key: _decode(value) for key, value in data.items() if key != "class"}
-    wanted = set(attr.fields_dict(kind))
-    if not set(fields) <= wanted:
-        extra = ", ".join(sorted(set(fields) - wanted))
-        raise RecordError(f"{kind.__name__} has no field {extra}; it has {sorted(wanted)}")
-    for key, value in fields.items():
-        wanted_type = attr.fields_dict(kind)[key].type
-        if not _fits(value, wanted_type):
-            shown = getattr(wanted_type, "__name__", wanted_type)
-            raise RecordError(f"{kind.__name__}.{key} must be of type {shown}, but is {value!r}")
-    try:
-        return kind(**fields)
-    except (TypeError, ValueError) as error:
-        raise RecordError(f"{kind.__name__}: {error}") from error
-
-
-def _encode(value: Any) -> Any:
-    if isinstance(value, dpe.DpEvent):
-        return to_dict(value)
-    if isinstance(value, list | tuple):
-        return [_encode(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        if math.isnan(value):
-            raise RecordError("NaN cannot be recorded: it is not a parameter of an event")
-        return "Infinity" if value > 0.0 else "-Infinity"
-    if value is None or isinstance(value, bool | int | float | str):
-        return value
-    raise RecordError(f"an event field of type {type(value).__name__} cannot be recorded")
-
-
-def _decode(value: Any) -> Any:
-    if isinstance(value, dict):
-        return from_dict(value)
-    if isinstance(value, list):
-        return [_decode(item) for item in value]
-    if isinstance(value, str):
-        return {"Infinity": math.inf, "-Infinity": -math.inf}.get(value, value)
-    return value
-
-
-def _fits(value: Any, wanted: Any) -> bool:
-    # The few forms of annotation that events have; the library itself checks none of them.
-    if wanted is float:
-        return isinstance(value, int | float) and not isinstance(value, bool)
-    parts = get_args(wanted)
-    if not parts:
-        return isinstance(value, wanted) and not isinstance(value, bool)
-    if get_origin(wanted) in (Union, types.UnionType):
-        return any(_fits(value, part) for part in parts)
-    return isinstance(value, list | tuple) and all(_fits(item, parts[0]) for item in value)

@@ -118,10 +118,19 @@ def squared_clip_mu(
 
 
 def covariance_mu(covariance: Any, bound: float) -> float:
+    """Upper end of `covariance_mu_interval`.
+
+    >>> round(covariance_mu([[2.0, 1.0], [1.0, 2.0]], 3.0), 12)
+    3.0
+    """
+    return covariance_mu_interval(covariance, bound)[1]
+
+
+def covariance_mu_interval(covariance: Any, bound: float) -> tuple[float, float]:
     """Largest |S^(-1/2) v| over |v| <= bound, for noise with covariance S: bound/sqrt(lambda_min).
 
-    Rounded up. Infinite where S is singular to working precision: the noise then misses a direction
-    (one noise draw used twice is such a case).
+    The upper end is infinite where S is singular to working precision: the noise then misses a
+    direction (one noise draw used twice is such a case).
 
     Args:
         covariance: float[dim, dim], symmetric, positive semi-definite.
@@ -129,9 +138,6 @@ def covariance_mu(covariance: Any, bound: float) -> float:
 
     Raises:
         ParameterError: not square, not finite, not symmetric, or with a negative eigenvalue.
-
-    >>> round(covariance_mu([[2.0, 1.0], [1.0, 2.0]], 3.0), 12)
-    3.0
     """
     check.non_negative(bound=bound)
     matrix = np.asarray(covariance, dtype=np.float64)
@@ -152,10 +158,12 @@ def covariance_mu(covariance: Any, bound: float) -> float:
     if smallest < -error:
         raise ParameterError(f"covariance must not be indefinite, but has eigenvalue {smallest:g}")
     if bound == 0.0:
-        return 0.0
+        return 0.0, 0.0
+    above = max(smallest, 0.0) + error
+    lower = bound / math.sqrt(above) * (1.0 - 2.0**-50) if above else math.inf
     if smallest <= error:
-        return math.inf
-    return bound / math.sqrt(smallest - error) * (1.0 + 2.0**-50)
+        return lower, math.inf
+    return lower, bound / math.sqrt(smallest - error) * (1.0 + 2.0**-50)
 
 
 def class_mean_factor(

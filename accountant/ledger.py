@@ -19,8 +19,9 @@ import dp_accounting.dp_event as dpe
 from . import check, jsonio
 from .adjacency import ADJACENCIES, UNITS, Adjacency, Unit
 from .errors import LedgerError
-from .events import ParallelDpEvent, from_dict, to_dict
-from .reduce import gaussian_mu
+from .event_json import from_dict, to_dict
+from .events import ParallelDpEvent
+from .flatten import flatten
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,7 +90,7 @@ class Ledger:
         """
         given = list(entries)
         for entry in given:
-            gaussian_mu(from_dict(entry.event), adjacency=self.adjacency)
+            flatten(from_dict(entry.event), adjacency=self.adjacency)
             if not entry.client:
                 raise LedgerError(f"release {entry.release!r} names no client; who holds its data?")
         fresh = self._fresh(given)

@@ -1,7 +1,7 @@
-"""What other accountants say about the same Gaussian: comparisons, never bounds.
+"""What other accountants say: comparisons, never bounds. Libraries are imported when asked.
 
-Each adapter is asked about one Gaussian release with noise multiplier 1/mu, which is equivalent to
-anything that is exactly mu-GDP. Libraries are imported when asked.
+Gaussians: each adapter is asked about one release with noise multiplier 1/mu, which is equivalent
+to anything that is exactly mu-GDP. Other events go to `peers_raw`, as a user would ask them.
 """
 
 import math
@@ -10,8 +10,11 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import dp_accounting.dp_event as dpe  # mypy cannot see the package's own re-exports
+
 from . import check
-from .bounds import Interval, ProvenBound
+from .bounds import CurveBound, Interval, ProvenBound
+from .errors import ParameterError
 
 # Below this the peers work at the rounding level of their probability tables.
 FLOOR = 1e-12
@@ -125,16 +128,30 @@ _PEERS = {
 }
 
 
-def cross_check(bound: ProvenBound, delta: float) -> list[PeerResult]:
+def cross_check(
+    bound: ProvenBound, delta: float, event: dpe.DpEvent | None = None
+) -> list[PeerResult]:
     """Ask every peer for epsilon at `delta` and compare.
 
-    A peer contradicts if its upper value is below our lower one, or its lower above our upper.
-    Nothing is asked where mu is 0 or infinite, or delta below the peers' floor of 1e-12;
-    PLD not above epsilon = 700 either, where it is wrong.
+    A peer contradicts if its upper value is below our lower one, or its lower above our upper; it
+    is called loose from 5 % on. Nothing is asked where mu is 0 or infinite, or delta below the
+    peers' floor of 1e-12; PLD not above epsilon = 700 either, where it is wrong.
+
+    Args:
+        bound: ours.
+        delta: in (0, 1).
+        event: what `bound` is of; needed for anything but Gaussians.
 
     Raises:
-        ParameterError: delta outside (0, 1).
+        ParameterError: delta outside (0, 1), or the event is missing.
     """
+    if isinstance(bound, CurveBound):
+        from .peers_raw import ask_all
+
+        if event is None:
+            raise ParameterError("the event is needed to ask peers about anything but Gaussians")
+        check.open_probability(delta=delta)
+        return ask_all(bound, delta, event)
     check.open_probability(delta=delta)
     ours = bound.epsilon(delta)
     reason = None

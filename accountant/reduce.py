@@ -13,11 +13,12 @@ import dp_accounting.dp_event as dpe  # mypy cannot see the package's own re-exp
 from . import check
 from .adjacency import Adjacency, contribution_factor
 from .errors import ParameterError, UnsupportedEventError
-from .events import GroupwiseGaussianDpEvent, ParallelDpEvent
-from .geometry import Exact, root_interval, squared_clip_mu
+from .events import CorrelatedGaussianDpEvent, GroupwiseGaussianDpEvent, ParallelDpEvent
+from .geometry import Exact, covariance_mu_interval, root_interval, square, squared_clip_mu
 
 SUPPORTED = (
-    "GaussianDpEvent, GroupwiseGaussianDpEvent, NoOpDpEvent and NonPrivateDpEvent, inside any of "
+    "GaussianDpEvent, GroupwiseGaussianDpEvent, CorrelatedGaussianDpEvent, NoOpDpEvent and "
+    "NonPrivateDpEvent, inside any of "
     "ComposedDpEvent, SelfComposedDpEvent, ParallelDpEvent and PoissonSampledDpEvent with "
     "sampling_probability 0 or 1"
 )
@@ -26,8 +27,8 @@ SUPPORTED = (
 _MOST_BITS = 8192
 
 Squared = tuple[Exact, Exact]
-_NOTHING: Squared = (Fraction(0), Fraction(0))
-_EVERYTHING: Squared = (math.inf, math.inf)
+NOTHING: Squared = (Fraction(0), Fraction(0))
+EVERYTHING: Squared = (math.inf, math.inf)
 
 
 def gaussian_mu(
@@ -53,17 +54,42 @@ def gaussian_mu(
     """
     check.count(group_size=group_size)
     scale = (Fraction(contribution_factor(adjacency)) * group_size) ** 2
-    lower, upper = _squared(event, type(event).__name__)
-    return root_interval(_times(scale, lower))[0], root_interval(_times(scale, upper))[1]
+    lower, upper = squared(event, type(event).__name__)
+    return root_interval(times(scale, lower))[0], root_interval(times(scale, upper))[1]
 
 
-def _squared(event: dpe.DpEvent, where: str) -> Squared:
+def is_gaussian(event: dpe.DpEvent) -> bool:
+    """Whether `event` is made of Gaussians only, so that one mu says everything about it."""
+    match event:
+        case (
+            dpe.NoOpDpEvent()
+            | dpe.NonPrivateDpEvent()
+            | dpe.GaussianDpEvent()
+            | GroupwiseGaussianDpEvent()
+            | CorrelatedGaussianDpEvent()
+        ):
+            return True
+        case dpe.ComposedDpEvent() | ParallelDpEvent():
+            return isinstance(event.events, list | tuple) and all(map(is_gaussian, event.events))
+        case dpe.SelfComposedDpEvent():
+            return is_gaussian(event.event)
+        case dpe.PoissonSampledDpEvent():
+            return event.sampling_probability in (0.0, 1.0) and is_gaussian(event.event)
+    return False
+
+
+def squared(event: dpe.DpEvent, where: str) -> Squared:
+    """Lower and upper end of mu^2 for a contribution of one record, without the adjacency's factor.
+
+    Raises:
+        UnsupportedEventError: not a Gaussian.
+    """
     # mu^2 for one contribution, factor 1. All rules below are homogeneous in that factor.
     match event:
         case dpe.NoOpDpEvent():
-            return _NOTHING
+            return NOTHING
         case dpe.NonPrivateDpEvent():
-            return _EVERYTHING
+            return EVERYTHING
         case dpe.GaussianDpEvent():
             _checked(check.non_negative, where, "noise_multiplier", event.noise_multiplier)
             one = squared_clip_mu([event.noise_multiplier], norm_bounds=[1.0])
@@ -75,15 +101,18 @@ def _squared(event: dpe.DpEvent, where: str) -> Squared:
                 joint_norm_bound=event.joint_norm_bound,
             )
             return one, one
+        case CorrelatedGaussianDpEvent():
+            ends = covariance_mu_interval(event.covariance, event.norm_bound)
+            return square(ends[0]), square(ends[1])
         case dpe.ComposedDpEvent():
-            total = _NOTHING
+            total = NOTHING
             for part in _children(event.events, where):
-                total = _trimmed(total[0] + part[0], total[1] + part[1])
+                total = trimmed(total[0] + part[0], total[1] + part[1])
             return total
         case dpe.SelfComposedDpEvent():
-            count = _repetitions(event.count, where)
-            lower, upper = _squared(event.event, _inside(where, "event", event.event))
-            return _times(count, lower), _times(count, upper)
+            count = repetitions(event.count, where)
+            lower, upper = squared(event.event, inside(where, "event", event.event))
+            return times(count, lower), times(count, upper)
         case ParallelDpEvent():
             # One record enters one part, so the worst part counts. This holds under replace-one
             # too, also where the record's part may change: in units of one contribution, staying in
@@ -96,13 +125,13 @@ def _squared(event: dpe.DpEvent, where: str) -> Squared:
         case dpe.PoissonSampledDpEvent():
             rate = event.sampling_probability
             _checked(check.probability, where, "sampling_probability", rate)
-            inner = _squared(event.event, _inside(where, "event", event.event))
+            inner = squared(event.event, inside(where, "event", event.event))
             if rate == 0.0:
-                return _NOTHING
+                return NOTHING
             if rate == 1.0:
                 return inner
     raise UnsupportedEventError(
-        f"no exact Gaussian reduction is known for {_shown(event)}, at {where}.\n"
+        f"no exact Gaussian reduction is known for {shown(event)}, at {where}.\n"
         f"  Supported: {SUPPORTED}.\n"
         "  Account for this part with an engine made for it, or leave it out of the claim and say "
         "so in the claim's `covers`."
@@ -113,12 +142,13 @@ def _children(events: object, where: str) -> list[Squared]:
     if not isinstance(events, list | tuple):
         raise ParameterError(f"events at {where} must be a list of events, but is {events!r}")
     return [
-        _squared(event, _inside(where, f"events[{index}]", event))
+        squared(event, inside(where, f"events[{index}]", event))
         for index, event in enumerate(events)
     ]
 
 
-def _repetitions(count: object, where: str) -> int:
+def repetitions(count: object, where: str) -> int:
+    """`count` as a whole number >= 0, or an error that names the place."""
     try:
         number = operator.index(count)  # type: ignore[arg-type]
     except TypeError:
@@ -132,20 +162,24 @@ def _checked(validator: object, where: str, name: str, value: object) -> None:
     validator(**{f"{name} at {where}": value})  # type: ignore[operator]
 
 
-def _inside(where: str, field: str, event: dpe.DpEvent) -> str:
+def inside(where: str, field: str, event: dpe.DpEvent) -> str:
+    """The place of a sub-event, for messages."""
     return f"{where}.{field} ({type(event).__name__})"
 
 
-def _shown(event: object) -> str:
+def shown(event: object) -> str:
+    """An event for messages, cut to 200 characters."""
     text = repr(event)
     return text if len(text) <= 200 else f"{text[:200]}..."
 
 
-def _times(factor: Fraction | int, squared: Exact) -> Exact:
+def times(factor: Fraction | int, squared: Exact) -> Exact:
+    """The product, with 0 * inf = 0."""
     return Fraction(0) if factor == 0 else squared * factor
 
 
-def _trimmed(lower: Exact, upper: Exact) -> Squared:
+def trimmed(lower: Exact, upper: Exact) -> Squared:
+    """Both ends, rounded outwards where the fractions have grown very long."""
     return _shortened(lower, math.floor), _shortened(upper, math.ceil)
 
 

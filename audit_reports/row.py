@@ -8,7 +8,7 @@ from ..accountant.account import account
 from ..accountant.assumption import Assumption
 from ..accountant.bounds import Interval
 from ..accountant.claim import PrivacyClaim
-from ..accountant.events import to_dict
+from ..accountant.event_json import to_dict
 from ..accountant.gaussian import mu_interval
 from ..accountant.ledger import Ledger
 from ..fl_core import simulate

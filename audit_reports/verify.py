@@ -12,7 +12,7 @@ from ..accountant import jsonio
 from ..accountant.account import account
 from ..accountant.bounds import Interval
 from ..accountant.errors import ConfigError, RecordError
-from ..accountant.events import from_dict, to_dict
+from ..accountant.event_json import from_dict, to_dict
 from ..accountant.gaussian import epsilon_interval
 from ..accountant.ledger import Ledger
 from ..fl_core.config import parse as parse_file

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..accountant.events import to_dict
+from ..accountant.event_json import to_dict
 from ..accountant.ledger import Ledger, LedgerEntry
 from ..mechanisms.base import Key, Mechanism
 from .algorithms import fedproto

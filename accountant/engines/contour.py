@@ -16,12 +16,12 @@ from fractions import Fraction
 import numpy as np
 
 from .. import check
-from .contour_plan import Term
-from .contour_table import Composition, Direction, LineTable, root, table_for
 from ..geometry import root_interval
 from ..mills import UNIT
-from .onestep import OneStep
 from ..solve import push
+from .contour_plan import Term
+from .contour_table import Composition, Direction, LineTable, root, table_for
+from .onestep import OneStep
 from .subsampled import Array
 
 Pair = tuple[float, float]

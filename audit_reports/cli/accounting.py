@@ -6,7 +6,7 @@ from typing import Any
 import typer
 
 from ...accountant.adjacency import Adjacency, Unit
-from ...accountant.errors import ConfigError, UnsupportedEventError
+from ...accountant.errors import ConfigError
 from .output import Json, print_json
 
 _Adjacency = typer.Option("add-remove", help="add-remove, replace-one or zero-out.")
@@ -26,23 +26,36 @@ def account(
     norm_bound: list[float] = typer.Option([], help="Bound on one record per group, in order."),
     joint_norm_bound: float | None = typer.Option(None, help="Bound over all groups."),
     noise_multiplier: float | None = typer.Option(None, help="Noise over bound, isotropic."),
+    rate: float | None = typer.Option(None, help="Poisson sampling rate of each release (1)."),
     rounds: int | None = typer.Option(None, help="Releases in sequence (1)" + _OrFile),
     delta: float | None = typer.Option(None, help="Where epsilon is printed (1e-5)" + _OrFile),
     adjacency: Adjacency | None = typer.Option(None, help="(add-remove)" + _OrFile),
     unit: Unit | None = typer.Option(None, help="(example)" + _OrFile),
     group_size: int = typer.Option(1, help="Records protected together."),
-    cross_check: bool = typer.Option(False, "--cross-check", help="Ask dp-accounting and PRV too."),
+    cross_check: bool = typer.Option(
+        False, "--cross-check", help="Both engines of ours, dp-accounting and PRV (seconds)."
+    ),
+    certify: bool = typer.Option(False, "--certify", help="Prove epsilon in ball arithmetic."),
+    explain: bool = typer.Option(False, "--explain", help="State the guarantee in plain words."),
     max_epsilon: float | None = typer.Option(None, help="Exit 3 if epsilon is above this."),
     as_json: bool = Json,
 ) -> None:
     """Proven bound of an event, an audit file's mechanisms, or noise given by flags."""
     from ...accountant.account import account as account_event
-    from ...accountant.events import to_dict
+    from ...accountant.account import certified_epsilon
+    from ...accountant.event_json import to_dict
     from ...accountant.peers import cross_check as ask_peers
+    from ...accountant.statement import statement
     from ..text import at_least, at_most
 
     flags = (noise_multiplier, noise_stddev, norm_bound, joint_norm_bound)
-    asked = {"rounds": rounds, "delta": delta, "adjacency": adjacency, "unit": unit}
+    asked = {
+        "rounds": rounds,
+        "rate": rate,
+        "delta": delta,
+        "adjacency": adjacency,
+        "unit": unit,
+    }
     events, terms = _events(file, flags, {k: v for k, v in asked.items() if v is not None})
     rows: list[dict[str, Any]] = []
     for name, event in events.items():
@@ -51,6 +64,7 @@ def account(
             adjacency=terms.get("adjacency", "add-remove"),
             unit=terms.get("unit", "example"),
             group_size=group_size,
+            both_engines=cross_check,
         )
         at = terms.get("delta", 1e-5)
         rows.append(
@@ -61,11 +75,15 @@ def account(
                 "group_size": group_size,
                 "delta": at,
                 "mu": bound.mu,
-                "epsilon": bound.epsilon(at),
+                "method": bound.method,
+                "epsilon": certified_epsilon(event, bound, at) if certify else bound.epsilon(at),
+                "epsilon_by_direction": bound.by_direction(at) if 0.0 < at < 1.0 else {},
+                "certified": certify,
                 "advantage": bound.advantage(),
                 "tpr_at_fpr_0.001": bound.tpr(1e-3),
                 "event": to_dict(event),
-                "peers": ask_peers(bound, at) if cross_check else [],
+                "statement": statement(bound, delta=at, event=event) if explain else "",
+                "peers": ask_peers(bound, at, event) if cross_check else [],
             }
         )
     if as_json:
@@ -78,14 +96,17 @@ def account(
                 f"{at_most(epsilon.upper, 10)}] at delta {row['delta']:g}, mu <= "
                 f"{at_most(mu.upper, 10)}; {row['adjacency']}, one {row['unit']}"
                 + (f", groups of {group_size}" if group_size > 1 else "")
+                + ("; certified in ball arithmetic" if certify else f"; {row['method']}")
             )
             typer.echo(
                 f"  best attack: advantage {at_most(row['advantage'].upper)}, "
                 f"TPR {at_most(row['tpr_at_fpr_0.001'].upper)} at FPR 0.001"
             )
+            if row["statement"]:
+                typer.echo(row["statement"])
             for peer in row["peers"]:
                 typer.echo(
-                    f"  {peer.peer:<20} [{peer.epsilon_lower:.6g}, {peer.epsilon_upper:.6g}]  "
+                    f"  {peer.peer:<30} [{peer.epsilon_lower:.6g}, {peer.epsilon_upper:.6g}]  "
                     f"{peer.note}  ({peer.seconds:.2f} s)"
                 )
     if max_epsilon is not None and any(row["epsilon"].upper > max_epsilon for row in rows):
@@ -93,12 +114,17 @@ def account(
 
 
 def calibrate(
-    epsilon: float = typer.Option(..., help="Target, > 0, nats."),
-    delta: float = typer.Option(..., help="Target, strictly between 0 and 1."),
+    epsilon: float | None = typer.Option(None, help="Target, > 0, nats; with --delta."),
+    delta: float | None = typer.Option(None, help="Target, strictly between 0 and 1."),
+    mu: float | None = typer.Option(None, help="Target: Gaussian-DP parameter, > 0."),
+    advantage: float | None = typer.Option(None, help="Target: TPR - FPR of the best attack."),
+    tpr: float | None = typer.Option(None, help="Target: TPR of the best attack, at --fpr."),
+    fpr: float | None = typer.Option(None, help="With --tpr."),
     rounds: int = typer.Option(1, help="Releases, composed in sequence."),
-    rate: float = typer.Option(1.0, help="Sampling rate; only 1 is supported yet."),
+    rate: float = typer.Option(1.0, help="Poisson sampling rate of each release."),
     adjacency: Adjacency = _Adjacency,
     unit: Unit = _Unit,
+    group_size: int = typer.Option(1, help="Records protected together."),
     as_json: bool = Json,
 ) -> None:
     """Smallest noise multiplier (noise over clip bound) that meets a target."""
@@ -109,28 +135,39 @@ def calibrate(
     from ...accountant.calibrate import calibrate as solve
     from ..text import at_most
 
-    check.positive(epsilon=epsilon)
-    check.open_probability(delta=delta)
-    check.count(rounds=rounds)
-    if rate != 1.0:
-        raise UnsupportedEventError(
-            f"sampling rate {rate:g}: nothing is proven about sampled releases yet.\n"
-            "  Calibrate without sampling (--rate 1), which is safe for Poisson sampling too."
-        )
+    check.count(rounds=rounds, group_size=group_size)
+    check.positive(rate=rate)
+    check.probability(rate=rate)
 
     def event(noise_multiplier: float) -> dpe.DpEvent:
-        return dpe.SelfComposedDpEvent(dpe.GaussianDpEvent(noise_multiplier), rounds)
+        one: dpe.DpEvent = dpe.GaussianDpEvent(noise_multiplier)
+        if rate < 1.0:
+            one = dpe.PoissonSampledDpEvent(rate, one)
+        return dpe.SelfComposedDpEvent(one, rounds)
 
-    found = solve(event, epsilon=epsilon, delta=delta, adjacency=adjacency, unit=unit)
-    bound = account_event(event(found), adjacency=adjacency, unit=unit)
+    target: dict[str, Any] = {
+        "epsilon": epsilon,
+        "delta": delta,
+        "mu": mu,
+        "advantage": advantage,
+        "tpr": tpr,
+        "fpr": fpr,
+    }
+    found = solve(event, **target, adjacency=adjacency, unit=unit, group_size=group_size)
+    bound = account_event(event(found), adjacency=adjacency, unit=unit, group_size=group_size)
+    at = 1e-5 if delta is None else delta
     if as_json:
-        result = {"noise_multiplier": found, "mu": _plain(bound.mu)}
-        print_json(result | {"epsilon": _plain(bound.epsilon(delta)), "rounds": rounds})
+        result = {"noise_multiplier": found, "mu": _plain(bound.mu), "delta": at}
+        result |= {"epsilon": _plain(bound.epsilon(at)), "rounds": rounds, "rate": rate}
+        print_json(result | {"advantage": _plain(bound.advantage())})
         return
     typer.echo(
         f"noise_multiplier {at_most(found, 10)}: epsilon <= "
-        f"{at_most(bound.epsilon(delta).upper, 10)} at delta {delta:g} after {rounds} "
-        f"release{'s' if rounds > 1 else ''} ({adjacency}, one {unit})"
+        f"{at_most(bound.epsilon(at).upper, 10)} at delta {at:g} after {rounds} "
+        f"release{'s' if rounds > 1 else ''}"
+        + (f", sampling rate {rate:g}" if rate < 1.0 else "")
+        + f" ({adjacency}, one {unit}"
+        + (f", groups of {group_size})" if group_size > 1 else ")")
     )
 
 
@@ -153,9 +190,10 @@ def _events(
             "give a file, or noise by flags: --noise-multiplier Z, or --noise-stddev S and "
             "--norm-bound C once per group"
         )
-    rounds = asked.pop("rounds", None)
+    rounds, rate = asked.pop("rounds", None), asked.pop("rate", None)
     if file is not None and file.suffix != ".json":
-        ignored = sorted({*asked, *([] if rounds is None else ["rounds"])})
+        own = {"rounds": rounds, "rate": rate}
+        ignored = sorted({*asked, *(name for name, value in own.items() if value is not None)})
         if ignored:
             raise ConfigError(
                 f"--{', --'.join(ignored)}: {file} states this itself; change it there"
@@ -173,6 +211,9 @@ def _events(
     else:
         name = "flags"
         event = GroupwiseGaussianDpEvent(noise_stddev, norm_bound, joint_norm_bound)
+    if rate is not None:
+        check.probability(rate=rate)
+        event = dpe.PoissonSampledDpEvent(rate, event)
     if rounds is not None:
         check.count(rounds=rounds)
         event = dpe.SelfComposedDpEvent(event, rounds)
@@ -182,7 +223,7 @@ def _events(
 def _from_json(file: Path) -> Any:
     import json
 
-    from ...accountant.events import from_dict
+    from ...accountant.event_json import from_dict
 
     try:
         return from_dict(json.loads(file.read_text(encoding="utf-8")))

@@ -111,7 +111,7 @@ def _known(kind: str) -> dict[str, str]:
 
         return {name: _summary(home) for name, home in ATTACKS.items()}
     if kind == "events":
-        from ...accountant.events import _CLASSES
+        from ...accountant.event_json import _CLASSES
 
         return {name: _first_line(event.__doc__) for name, event in _CLASSES.items()}
     if kind == "adversaries":

@@ -4,20 +4,22 @@ import math
 import dp_accounting.dp_event as dpe
 import pytest
 
-from privassay.accountant import events
+from privassay.accountant import event_json, events
 from privassay.accountant.errors import ParameterError, RecordError, UnsupportedEventError
-from privassay.accountant.events import (
-    GroupwiseGaussianDpEvent,
-    ParallelDpEvent,
-    from_dict,
-    to_dict,
-)
+from privassay.accountant.event_json import from_dict, to_dict
+from privassay.accountant.events import GroupwiseGaussianDpEvent, ParallelDpEvent
 
 ONE = dpe.GaussianDpEvent(1.5)
 EXAMPLES = [
     GroupwiseGaussianDpEvent((1.0, 2.0), (0.5, 0.25), 0.75),
     GroupwiseGaussianDpEvent((1.0, 2.0), (0.5, 0.25)),
     ParallelDpEvent((ONE, dpe.NoOpDpEvent()), "label"),
+    events.CorrelatedGaussianDpEvent(((2.0, 1.0), (1.0, 2.0)), 1.0),
+    events.DiscreteGaussianDpEvent(3.0, 2),
+    events.PureDpEvent(0.5),
+    events.RandomAllocationDpEvent(10, ONE, 2),
+    events.ShuffledBatchesDpEvent(10, ONE),
+    events.ShuffledDpEvent(100, events.PureDpEvent(0.5)),
     dpe.GaussianDpEvent(math.inf),
     dpe.NoOpDpEvent(),
     dpe.NonPrivateDpEvent(),
@@ -40,7 +42,7 @@ EXAMPLES = [
 
 
 def test_every_event_of_the_table_has_an_example():
-    assert {type(event).__name__ for event in EXAMPLES} == set(events._CLASSES)
+    assert {type(event).__name__ for event in EXAMPLES} == set(event_json._CLASSES)
 
 
 @pytest.mark.parametrize("event", EXAMPLES, ids=lambda event: type(event).__name__)

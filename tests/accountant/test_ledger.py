@@ -12,7 +12,8 @@ import pytest
 
 from privassay.accountant.account import account
 from privassay.accountant.errors import LedgerError, ParameterError, UnsupportedEventError
-from privassay.accountant.events import GroupwiseGaussianDpEvent, to_dict
+from privassay.accountant.event_json import to_dict
+from privassay.accountant.events import GroupwiseGaussianDpEvent
 from privassay.accountant.ledger import Ledger, LedgerEntry
 
 
@@ -150,8 +151,8 @@ def test_the_same_noise_in_two_releases_is_refused(tmp_path, other, at_once):
 @pytest.mark.parametrize(
     ("event", "error"),
     [
-        (to_dict(dpe.LaplaceDpEvent(1.0)), UnsupportedEventError),
-        (to_dict(dpe.PoissonSampledDpEvent(0.5, dpe.GaussianDpEvent(1.0))), UnsupportedEventError),
+        (to_dict(dpe.UnsupportedDpEvent()), UnsupportedEventError),
+        (to_dict(dpe.PoissonSampledDpEvent(0.5, dpe.UnsupportedDpEvent())), UnsupportedEventError),
         (to_dict(dpe.GaussianDpEvent(-1.0)), ParameterError),
         ({"class": "os.system"}, ValueError),
     ],

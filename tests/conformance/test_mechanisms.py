@@ -10,7 +10,7 @@ import torch
 
 from privassay.accountant.account import account
 from privassay.accountant.assumption import Assumption
-from privassay.accountant.events import from_dict, to_dict
+from privassay.accountant.event_json import from_dict, to_dict
 from privassay.mechanisms import catalog
 from privassay.mechanisms.base import SeededKey
 from privassay.mechanisms.prototypes import PrototypeDesign

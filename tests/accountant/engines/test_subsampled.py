@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 from privassay.accountant.engines.contour_tail import Decay, Line
-from privassay.accountant.mills import UNIT
 from privassay.accountant.engines.onestep import OneStep
 from privassay.accountant.engines.subsampled import NODES, ROW, Kernel, _panel, log_outside
+from privassay.accountant.mills import UNIT
 
 
 def _moment(rate, noise, sign, z):

@@ -9,67 +9,56 @@ delta lies above the chords of both neighbouring cells, prolonged, and outside t
 slopes have the right sign, above its ends.
 """
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable
 
 import numpy as np
 
 from .. import check
-from .contour import ContourTable, SubsampledStep
-from .contour_table import Direction
 from ..mills import UNIT
 from .subsampled import Array
 
+LogDelta = Callable[[Array], tuple[Array, Array]]
 _POINTS = 401
 
 
-def tpr_interval(
-    steps: Sequence[SubsampledStep], fpr: float, *, direction: Direction
-) -> tuple[float, float]:
-    """Enclosure of the best true-positive rate at false-positive rate `fpr`.
-
-    A positive is a record that is present under "remove", absent under "add".
+def tpr_interval(log_delta: LogDelta, fpr: float) -> tuple[float, float]:
+    """Enclosure of the best true-positive rate at false-positive rate `fpr`, one direction.
 
     Args:
-        steps: what was released.
+        log_delta: lower and upper limits of ln delta at any real epsilons.
         fpr: in [0, 1].
-        direction: "remove" or "add".
 
     Raises:
         ParameterError: a number outside its range.
-
-    >>> low, high = tpr_interval([SubsampledStep(0.01, 0.8, 1000)], 0.01, direction="remove")
-    >>> 0.0 < high - low < 1e-7 and 0.01 < low
-    True
     """
     check.probability(fpr=fpr)
-    if fpr in (0.0, 1.0) or not steps:
-        # delta at epsilon = inf is 0: no loss is infinite
-        return fpr, fpr
+    if fpr == 1.0:
+        return 1.0, 1.0
+    if fpr == 0.0:
+        # delta at epsilon = inf: the mass of infinite losses. Any epsilon gives an upper end.
+        return 0.0, math.exp(float(log_delta(np.array([700.0]))[1][0])) * (1.0 + 8.0 * UNIT)
     low, high = fpr, 1.0
-    centre, half = 0.0, 0.0
+    centre, half = 0.0, min(600.0, 2.0 - math.log(fpr))
     for turn in range(6):
-        goal = {"epsilon": centre} if turn else {"delta": min(fpr, 0.5)}
-        if turn <= 2:
-            table = ContourTable(steps, direction=direction, **goal)
-        if turn == 0:
-            half = 1.0 + 2.0 * table.epsilon_interval(min(fpr, 0.5))[1]
-            half = min(half, 600.0)
-        epsilon = centre + half * np.linspace(-1.0, 1.0, _POINTS)
-        found = _enclose(table, epsilon, fpr)
-        while turn == 0 and abs(found[2] - centre) > 0.9 * half and half < 600.0:
-            half *= 2.0
-            found = _enclose(table, half * np.linspace(-1.0, 1.0, _POINTS), fpr)
+        while True:
+            at = centre + half * np.linspace(-1.0, 1.0, _POINTS)
+            found = _enclose(log_delta, np.clip(at, -690.0, 690.0), fpr)
+            if turn or abs(found[2] - centre) <= 0.9 * half or half >= 600.0:
+                break
+            half = min(600.0, 2.0 * half)
         low, high = max(low, found[0]), min(high, found[1])
         centre = found[2]
-        half *= 1.0 if turn == 0 else 0.05
+        half *= 0.05
         if high - low <= 1e-12 * high:
             break
     return min(low, high), high
 
 
-def _enclose(table: ContourTable, epsilon: Array, fpr: float) -> tuple[float, float, float]:
+def _enclose(log_delta: LogDelta, epsilon: Array, fpr: float) -> tuple[float, float, float]:
     # (lower, upper, the epsilon of the upper end)
-    logs = table.log_delta_interval(epsilon)
+    epsilon = np.unique(epsilon)
+    logs = log_delta(epsilon)
     low = np.exp(logs[0]) * (1.0 - 8.0 * UNIT)
     high = np.exp(logs[1]) * (1.0 + 8.0 * UNIT) + 5e-324
     y = np.exp(epsilon)

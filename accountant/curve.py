@@ -1,0 +1,285 @@
+"""The privacy curve of a composition: delta at any epsilon and back, both directions, enclosed.
+
+Two engines answer: the contour integral (`engines.contour`) where everything is a Gaussian, sampled
+or not, and the lattice (`engines.lattice`) for everything else and wherever the contour's answer is
+wide. What both prove is intersected; enclosures that exclude each other raise.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from fractions import Fraction
+from typing import Any, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import check
+from .bounds import Interval
+from .engines.contour import ContourTable, SubsampledStep
+from .engines.tpr import tpr_interval
+from .flatten import Parts
+from .geometry import root_interval
+
+Array = NDArray[np.float64]
+Direction = Literal["remove", "add"]
+End = Literal["lower", "upper"]
+DIRECTIONS: tuple[Direction, Direction] = ("remove", "add")
+_WIDE = 5e-7  # in ln delta: wider than this and another table is made
+_USEFUL = 1e-3  # in ln delta: only where the contour is wider, the lattice is asked too
+_LATTICE_WIDE = 0.05  # the same where only the lattice answers, which is never so narrow
+_MOST_TABLES = 8
+_MOST_LATTICES = 4
+
+
+class Table(Protocol):
+    """What an engine makes for one target."""
+
+    def log_delta_interval(self, epsilon: Array) -> tuple[Array, Array]:
+        """Lower and upper limits of ln delta."""
+
+    def epsilon_interval(
+        self, delta: float | None = None, *, log_delta: float | None = None
+    ) -> tuple[float, float]:
+        """Enclosure of the smallest epsilon >= 0."""
+
+
+class OneWay:
+    """One direction of one composition; tables are made where they are needed, and kept."""
+
+    def __init__(self, parts: Parts, direction: Direction, end: End, *, both: bool) -> None:
+        self._steps = gaussian_steps(parts, end) if not parts.pairs else None
+        self._parts, self._direction, self._end, self._both = parts, direction, end, both
+        self._tables: list[Table] = []
+
+    def _add(self, **goal: float) -> bool:
+        """New tables for one target; False if there are enough."""
+        if len(self._tables) >= (_MOST_TABLES if self._steps is not None else _MOST_LATTICES):
+            return False
+        before = len(self._tables)
+        if self._steps is not None:
+            self._tables.append(ContourTable(self._steps, direction=self._direction, **goal))
+        wide = self._steps is None or self._both
+        if not wide:
+            at = goal.get("epsilon")
+            if at is None:
+                low, high = self._tables[-1].epsilon_interval(goal["delta"])
+                wide = high - low > _USEFUL * (1e-3 + high)
+            else:
+                ends = self._tables[-1].log_delta_interval(np.array([at]))
+                wide = bool(ends[1][0] - ends[0][0] > _USEFUL) and ends[1][0] > -math.inf
+        if wide:
+            self._tables.append(self._lattice(**goal))
+        return len(self._tables) > before
+
+    def _lattice(self, **goal: float) -> Table:
+        from .engines.lattice import LatticeTable
+        from .pairs.base import exchanged
+
+        steps = pair_steps(self._parts, self._end)
+        if self._direction == "add":
+            steps = exchanged(steps)
+        table: Table = LatticeTable(steps, **goal)
+        return table
+
+    def log_delta(self, epsilon: Array, floor: Array | None = None) -> tuple[Array, Array]:
+        """Limits of ln delta at any real epsilon, float[n] each.
+
+        Where the upper limit is below `floor`, nobody asks how far.
+        """
+        before = math.inf
+        while True:
+            low = np.full(len(epsilon), -math.inf)
+            high = np.zeros(len(epsilon))
+            for table in self._tables:
+                found = table.log_delta_interval(epsilon)
+                low, high = np.fmax(low, found[0]), np.fmin(high, found[1])
+            _agree(low, high)
+            asked = high > (-math.inf if floor is None else floor)
+            gap = np.where(asked, high - low, 0.0)
+            worst = int(np.argmax(gap)) if len(gap) else 0
+            enough = _WIDE if self._steps is not None else _LATTICE_WIDE
+            if not len(gap) or gap[worst] <= enough or gap[worst] > 0.9 * before:
+                return np.minimum(low, high), high
+            if self._tables:
+                before = float(gap[worst])
+            at = epsilon[worst] if self._tables else np.median(epsilon)
+            if not self._add(epsilon=float(at)):
+                return np.minimum(low, high), high
+
+    def epsilon(self, delta: float) -> tuple[float, float]:
+        """Enclosure of the smallest epsilon >= 0 at `delta` in (0, 1)."""
+        low, high = 0.0, math.inf
+        for fresh in (False, True):
+            if fresh and not self._add(delta=delta):
+                break
+            for table in self._tables:
+                ends = table.epsilon_interval(delta)
+                low, high = max(low, ends[0]), min(high, ends[1])
+            if low > high * (1.0 + 1e-12):
+                raise ArithmeticError("two enclosures of epsilon exclude each other; report this")
+            if high < math.inf and high - low <= 1e-8 * (1.0 + high):
+                break
+        return min(low, high), high
+
+    def at_zero_delta(self) -> tuple[float, float]:
+        """Enclosure of the smallest epsilon at delta = 0."""
+        if self._steps is not None:
+            return ContourTable(
+                self._steps, direction=self._direction, delta=1e-5
+            ).epsilon_interval(0.0)
+        steps = pair_steps(self._parts, self._end)
+        if any(
+            step.pair.infinite if self._direction == "remove" else step.pair.missing
+            for step in steps
+        ):
+            return math.inf, math.inf
+        ends = [
+            s.count * (s.pair.highest if self._direction == "remove" else -s.pair.lowest)
+            for s in steps
+        ]
+        most = math.fsum(ends)
+        return max(0.0, most * (1.0 - 1e-12)), max(0.0, most * (1.0 + 1e-12))
+
+
+class EngineCurve:
+    """Both directions; the worse one counts.
+
+    Args:
+        parts: what was released.
+        both_engines: ask the lattice everywhere, not only where the contour is wide.
+    """
+
+    def __init__(self, parts: Parts, *, both_engines: bool = False) -> None:
+        self.parts = parts
+        # one composition dominates, the other is dominated; mostly they are the same
+        self._high = [OneWay(parts, d, "upper", both=both_engines) for d in DIRECTIONS]
+        self._low = (
+            self._high
+            if _is_exact(parts)
+            else [OneWay(parts, d, "lower", both=both_engines) for d in DIRECTIONS]
+        )
+
+    def log_delta(self, epsilon: Array) -> tuple[Array, Array]:
+        """Limits of ln delta in the worse direction, float[n] each."""
+        low, high = self._high[0].log_delta(epsilon)
+        other = self._high[1].log_delta(epsilon, low)
+        high = np.maximum(high, other[1])
+        if self._low is self._high:
+            low = np.maximum(low, other[0])
+        else:
+            low = np.maximum(*[way.log_delta(epsilon, other[1])[0] for way in self._low])
+        return np.minimum(low, high), high
+
+    def epsilon(self, delta: float) -> Interval:
+        """Smallest epsilon at `delta` in [0, 1]."""
+        check.probability(delta=delta)
+        if delta == 1.0:
+            return Interval(0.0, 0.0)
+        if delta == 0.0:
+            high = max(way.at_zero_delta()[1] for way in self._high)
+            low = max(way.at_zero_delta()[0] for way in self._low)
+        else:
+            high = max(way.epsilon(delta)[1] for way in self._high)
+            low = max(way.epsilon(delta)[0] for way in self._low)
+        return Interval(min(low, high), high)
+
+    def by_direction(self, delta: float) -> dict[str, Interval]:
+        """Epsilon at `delta` in (0, 1), one interval per direction."""
+        found: dict[str, Interval] = {}
+        for name, high, low in zip(DIRECTIONS, self._high, self._low, strict=True):
+            ends = low.epsilon(delta)[0], high.epsilon(delta)[1]
+            found[name] = Interval(min(ends), ends[1])
+        return found
+
+    def tpr(self, fpr: float) -> Interval:
+        """Best true-positive rate at `fpr`, of the better of the two tests."""
+        highs = [tpr_interval(way.log_delta, fpr)[1] for way in self._high]
+        lows = [tpr_interval(way.log_delta, fpr)[0] for way in self._low]
+        return Interval(min(max(lows), max(highs)), max(highs))
+
+
+def _agree(low: Array, high: Array) -> None:
+    room = 1e-10 + 1e-12 * np.abs(np.where(np.isfinite(high), high, 0.0))
+    if np.any(low > high + room):
+        raise ArithmeticError("two enclosures of delta exclude each other; please report this")
+
+
+def _is_exact(parts: Parts) -> bool:
+    return (
+        parts.squared_mu[0] == parts.squared_mu[1]
+        and all(low == high for _, low, high in parts.sampled)
+        and all(upper == lower for upper, lower in parts.pairs)
+    )
+
+
+def gaussian_steps(parts: Parts, end: End) -> Sequence[SubsampledStep]:
+    """The composition for the contour engine; noise rounded to the side of `end`."""
+    steps = []
+    squared = parts.squared_mu[1] if end == "upper" else parts.squared_mu[0]
+    if squared > 0 and squared != math.inf:
+        noise = root_interval(1 / Fraction(squared))
+        steps.append(SubsampledStep(1.0, noise[0] if end == "upper" else noise[1]))
+    for (rate, low, high), count in parts.sampled.items():
+        noise_multiplier = low if end == "upper" else high
+        if noise_multiplier < math.inf:
+            steps.append(SubsampledStep(rate, noise_multiplier, count))
+    return steps
+
+
+def pair_steps(parts: Parts, end: End) -> list[Any]:
+    """The composition as pairs, for the lattice."""
+    from .pairs import mixtures
+    from .pairs.base import Step
+
+    def side(pair: tuple[float, float]) -> float:
+        return pair[1] if end == "upper" else pair[0]
+
+    steps = []
+    squared = parts.squared_mu[1] if end == "upper" else parts.squared_mu[0]
+    if squared > 0:
+        steps.append(Step(mixtures.gaussian(side(root_interval(squared))), 1))
+    for (rate, low, high), count in parts.sampled.items():
+        noise = low if end == "upper" else high
+        if noise < math.inf:
+            mu = root_interval(1 / Fraction(noise) ** 2)
+            steps.append(Step(mixtures.poisson(rate, side(mu)), count))
+    for (upper, lower), count in parts.pairs.items():
+        pair = upper if end == "upper" else lower
+        if pair is not None:
+            steps.append(Step(pair, count))
+    return steps
+
+
+class WorstOf:
+    """The pointwise worst of several curves: parallel composition of different events."""
+
+    def __init__(self, curves: Sequence[Any]) -> None:
+        self.curves = tuple(curves)
+
+    def _most(self, ask: Callable[[Any], Interval]) -> Interval:
+        found = [ask(curve) for curve in self.curves]
+        return Interval(max(f.lower for f in found), max(f.upper for f in found))
+
+    def log_delta(self, epsilon: Array) -> tuple[Array, Array]:
+        """Limits of ln delta, float[n] each."""
+        found = [curve.log_delta(epsilon) for curve in self.curves]
+        return (
+            np.max([low for low, _ in found], axis=0),
+            np.max([high for _, high in found], axis=0),
+        )
+
+    def epsilon(self, delta: float) -> Interval:
+        """Smallest epsilon at `delta`."""
+        return self._most(lambda curve: curve.epsilon(delta))
+
+    def tpr(self, fpr: float) -> Interval:
+        """Best true-positive rate at `fpr`."""
+        return self._most(lambda curve: curve.tpr(fpr))
+
+    def by_direction(self, delta: float) -> dict[str, Interval]:
+        """Epsilon at `delta`, one interval per direction."""
+        found = [curve.by_direction(delta) for curve in self.curves]
+        return {
+            name: Interval(max(f[name].lower for f in found), max(f[name].upper for f in found))
+            for name in DIRECTIONS
+        }

@@ -18,9 +18,10 @@ from .mills import UNIT, normal_quantile
 
 Array = NDArray[np.float64]
 
-_CLOSE = 1e-3  # relative excess of a fitted mu, absolute excess of its regret
+_CLOSE = 1e-3  # relative excess of a fitted mu
+_NEAR = 5e-3  # absolute excess of its regret
 _MOST_POINTS = 6000  # of the privacy profile, in one fit
-_MOST_RATES = 120  # of the trade-off curve
+_MOST_RATES = 60  # of the trade-off curve
 
 
 class Bound(Protocol):
@@ -36,8 +37,8 @@ class GdpFit(NamedTuple):
 
     Attributes:
         mu: the profile lies below that of mu-GDP at every epsilon in `range`, proven.
-        regret: mu-GDP overstates the best TPR at no FPR by more than this, rounded up; what is lost
-            by quoting mu instead of the curve.
+        regret: mu-GDP overstates the best TPR at no FPR by more than this, rounded up by about
+            0.005; what is lost by quoting mu instead of the curve.
         range: the epsilons for which `mu` is proven, up to where delta is below the smallest one
             asked for. Only where its upper end is infinite is this a proof of mu-GDP.
         excess: mu is at most this much above the smallest one that fits, relative.
@@ -73,7 +74,8 @@ def gdp_fit(bound: Bound, *, smallest_delta: float = 1e-9) -> GdpFit:
     end = bound.epsilon(smallest_delta).upper
     if end == math.inf:
         return GdpFit(math.inf, _regret(bound, math.inf), Interval(0.0, math.inf), math.inf)
-    known = _known_mu(bound)
+    own = getattr(bound, "mu", None)
+    known = own.upper if isinstance(own, Interval) else getattr(bound, "mu_upper", math.inf)
     points, _, deltas = profile(bound, np.unique(np.linspace(0.0, end, 65)))
     least = max(_mu_at(*point)[0] for point in zip(points, deltas, strict=True))
     last = _mu_at(points[-1], deltas[-1])[1]
@@ -153,8 +155,7 @@ def dp_to_advantage(epsilon: float, delta: float) -> float:
     """Upper limit of any attack's TPR - FPR, where only one (epsilon, delta) is known.
 
     It is (e^epsilon - 1 + 2 delta)/(e^epsilon + 1). A whole curve gives a smaller one: use
-    `bound.advantage`. Source: Humphries et al., arXiv:2010.12112; Kairouz, Oh & Viswanath,
-    arXiv:1311.0776.
+    `bound.advantage`. Source: Kairouz, Oh & Viswanath, arXiv:1311.0776.
 
     >>> round(dp_to_advantage(1.0, 1e-5), 9)
     0.462122536
@@ -176,8 +177,7 @@ def reconstruction_bound(bound: Bound, kappa: float) -> Interval:
         kappa: in [0, 1], the best probability of success without the release, by the prior alone.
 
     Returns:
-        The upper end limits the success of any attack. It need not be reached: the lower end says
-        how good the limit is as a function of the curve, not that an attack exists.
+        The upper end limits the success of any attack; no attack need come near the lower end.
 
     Source: Balle, Cherubin & Hayes, arXiv:2201.04845; Hayes, Mahloujifar & Balle,
     arXiv:2302.07225.
@@ -218,11 +218,6 @@ def profile(bound: Bound, epsilons: Any) -> Profile:
     return Profile(at, np.array([d.lower for d in found]), np.array([d.upper for d in found]))
 
 
-def _known_mu(bound: Bound) -> float:
-    mu = getattr(bound, "mu", None)
-    return mu.upper if isinstance(mu, Interval) else float(getattr(bound, "mu_upper", math.inf))
-
-
 class _Cell(NamedTuple):
     # epsilons between two points; mu covers the profile on all of them
     left: float
@@ -257,13 +252,15 @@ def _regret(bound: Bound, mu: float) -> float:
         return gaussian.advantage_interval(mu=math.nextafter(max(0.0, mu - own.lower), math.inf))[1]
 
     def point(fpr: float) -> _Point:
-        return _Point(fpr, _gaussian_tpr(fpr, mu), bound.tpr(fpr).lower)
+        # 0 and 1 are safe at the ends, and an engine may need long to do better
+        low = bound.tpr(fpr).lower if 0.0 < fpr < 1.0 else fpr
+        return _Point(fpr, _gaussian_tpr(fpr, mu), low)
 
     # one rate may cost an engine 50 ms, so only the cell that decides is halved
     points = [point(float(fpr)) for fpr in (0.0, 1e-6, 1e-3, 0.03, 0.2, 0.5, 0.8, 1.0)]
     gaps = [_largest_gap(left, right, mu) for left, right in pairwise(points)]
     least = max(each.high - each.low for each in points)
-    while max(gaps) > least + _CLOSE and len(points) < _MOST_RATES:
+    while max(gaps) > least + _NEAR and len(points) < _MOST_RATES:
         worst = gaps.index(max(gaps))
         left, right = points[worst], points[worst + 1]
         middle = point(0.5 * (left.fpr + right.fpr))

@@ -19,6 +19,7 @@ from .engines.contour import ContourTable, SubsampledStep
 from .engines.tpr import tpr_interval
 from .flatten import Parts
 from .geometry import root_interval
+from .mills import UNIT
 
 Array = NDArray[np.float64]
 Direction = Literal["remove", "add"]
@@ -50,10 +51,23 @@ class OneWay:
         self._steps = gaussian_steps(parts, end) if not parts.pairs else None
         self._parts, self._direction, self._end, self._both = parts, direction, end, both
         self._tables: list[Table] = []
+        self._single = self._steps is None and _is_single(parts)
+        if self._single:
+            from .pairs.base import Exchanged
+            from .pairs.one_step import OneStepTable
+
+            pair = next((step.pair for step in pair_steps(parts, end)), None)
+            if pair is None:
+                self._single = False
+            else:
+                way = pair if direction == "remove" else Exchanged(pair)
+                self._tables = [_Searched(OneStepTable(way), way)]
 
     def _add(self, **goal: float) -> bool:
         """New tables for one target; False if there are enough."""
-        if len(self._tables) >= (_MOST_TABLES if self._steps is not None else _MOST_LATTICES):
+        if self._single or len(self._tables) >= (
+            _MOST_TABLES if self._steps is not None else _MOST_LATTICES
+        ):
             return False
         before = len(self._tables)
         if self._steps is not None:
@@ -78,7 +92,8 @@ class OneWay:
         steps = pair_steps(self._parts, self._end)
         if self._direction == "add":
             steps = exchanged(steps)
-        table: Table = LatticeTable(steps, **goal)
+        with np.errstate(all="ignore"):  # what overflows ends as NaN or inf, hence as no bound
+            table: Table = LatticeTable(steps, **goal)
         return table
 
     def log_delta(self, epsilon: Array, floor: Array | None = None) -> tuple[Array, Array]:
@@ -91,11 +106,13 @@ class OneWay:
             low = np.full(len(epsilon), -math.inf)
             high = np.zeros(len(epsilon))
             for table in self._tables:
-                found = table.log_delta_interval(epsilon)
+                with np.errstate(all="ignore"):
+                    found = table.log_delta_interval(epsilon)
                 low, high = np.fmax(low, found[0]), np.fmin(high, found[1])
             _agree(low, high)
             asked = high > (-math.inf if floor is None else floor)
-            gap = np.where(asked, high - low, 0.0)
+            gap = np.zeros(len(high))
+            np.subtract(high, low, out=gap, where=asked & (high > -math.inf))
             worst = int(np.argmax(gap)) if len(gap) else 0
             enough = _WIDE if self._steps is not None else _LATTICE_WIDE
             if not len(gap) or gap[worst] <= enough or gap[worst] > 0.9 * before:
@@ -113,7 +130,8 @@ class OneWay:
             if fresh and not self._add(delta=delta):
                 break
             for table in self._tables:
-                ends = table.epsilon_interval(delta)
+                with np.errstate(all="ignore"):
+                    ends = table.epsilon_interval(delta)
                 low, high = max(low, ends[0]), min(high, ends[1])
             if low > high * (1.0 + 1e-12):
                 raise ArithmeticError("two enclosures of epsilon exclude each other; report this")
@@ -139,6 +157,43 @@ class OneWay:
         ]
         most = math.fsum(ends)
         return max(0.0, most * (1.0 - 1e-12)), max(0.0, most * (1.0 + 1e-12))
+
+
+class _Searched:
+    """The exact curve of a single release; epsilon by bisection of it."""
+
+    def __init__(self, curve: Any, pair: Any) -> None:
+        self.log_delta_interval = curve.log_delta_interval
+        self._most = pair.highest
+
+    def _at(self, epsilon: float, end: int) -> float:
+        return float(self.log_delta_interval(np.array([epsilon]))[end][0])
+
+    def epsilon_interval(
+        self, delta: float | None = None, *, log_delta: float | None = None
+    ) -> tuple[float, float]:
+        """Enclosure of the smallest epsilon >= 0."""
+        goal = math.log(delta) if delta is not None else float(log_delta or 0.0)
+        slack = 4.0 * UNIT * abs(goal)
+        upper = self._last(lambda e: self._at(e, 1) > goal - slack, up=True)
+        lower = self._last(lambda e: self._at(e, 0) > goal + slack, up=False)
+        return min(lower, upper), upper
+
+    def _last(self, leaks: Callable[[float], bool], *, up: bool) -> float:
+        """Where `leaks` ends; the side on which it does not (up) or on which it still does."""
+        if not leaks(0.0):
+            return 0.0
+        low, high = 0.0, 1.0
+        while leaks(high):
+            low, high = high, 2.0 * high
+            if high > 1e6:
+                # beyond the largest finite loss only infinite ones are left
+                return math.inf if up or low > self._most else low
+        while True:
+            middle = 0.5 * (low + high)
+            if not low < middle < high or high - low <= 1e-14 * high:
+                return high if up else low
+            low, high = (middle, high) if leaks(middle) else (low, middle)
 
 
 class EngineCurve:
@@ -202,6 +257,10 @@ def _agree(low: Array, high: Array) -> None:
     room = 1e-10 + 1e-12 * np.abs(np.where(np.isfinite(high), high, 0.0))
     if np.any(low > high + room):
         raise ArithmeticError("two enclosures of delta exclude each other; please report this")
+
+
+def _is_single(parts: Parts) -> bool:
+    return not parts.sampled and parts.squared_mu[1] == 0 and list(parts.pairs.values()) == [1]
 
 
 def _is_exact(parts: Parts) -> bool:

@@ -158,6 +158,11 @@ class _Walker:
 
     def _plain(self, event: dpe.DpEvent, count: int, where: str) -> None:
         # a single mechanism: a Gaussian or a pair of its own
+        if isinstance(event, events.PureDpEvent) and event.epsilon == 0.0:
+            return
+        if isinstance(event, dpe.LaplaceDpEvent) and event.noise_multiplier == 0.0:
+            self._gaussian(math.inf, math.inf)
+            return
         if is_gaussian(event):
             low, high = squared(event, where)
             scale = Fraction(self.factor) ** 2 * count

@@ -52,14 +52,14 @@ def tradeoff_frame(bound: Bound, fprs: Any = None) -> "pd.DataFrame":
 
     Args:
         bound: what is proven.
-        fprs: in [0, 1]; by default 61, mostly small ones.
+        fprs: in [0, 1]; by default 31 between 1e-6 and 1.
 
     Raises:
         ParameterError: a rate outside [0, 1].
     """
     import pandas as pd
 
-    rates = _rates(61) if fprs is None else np.atleast_1d(np.asarray(fprs, dtype=np.float64))
+    rates = _rates() if fprs is None else np.atleast_1d(np.asarray(fprs, dtype=np.float64))
     for rate in rates:
         check.probability(fprs=float(rate))
     found = [bound.tpr(float(rate)) for rate in rates]
@@ -133,8 +133,8 @@ def _epsilons(bound: Bound, count: int) -> Array:
     return np.linspace(0.0, end, count)
 
 
-def _rates(count: int) -> Array:
-    return np.unique(np.append(np.geomspace(_LEAST_RATE, 1.0, count - 12), np.linspace(0, 1, 13)))
+def _rates() -> Array:
+    return np.geomspace(_LEAST_RATE, 1.0, 31)  # few: one may cost an engine 0.1 s
 
 
 def _new_axes() -> Any:
@@ -161,7 +161,7 @@ def _draw_profile(bound: Bound, axes: Any) -> None:
 
 
 def _draw_tradeoff(bound: Bound, axes: Any) -> None:
-    rates = np.geomspace(_LEAST_RATE, 1.0, 91)
+    rates = _rates()
     found = [bound.tpr(float(rate)) for rate in rates]
     lower, upper = np.array([f.lower for f in found]), np.array([f.upper for f in found])
     _draw(axes, rates, lower, upper, _LEAST_RATE)

@@ -66,12 +66,11 @@ class Certificate:
         total = sum(term.number for term in self._terms)
         self.is_exact = total == 0 or (total == 1 and not self._mu2)
         if not self.is_exact and _PLAIN < epsilon < math.inf:
+            low, high = self.delta(epsilon)
+            if low == high:
+                return
             with np.errstate(all="ignore"):  # in guesses only
-                at = min(float(epsilon), _FAR)
-                if log_delta is None:
-                    low, high = contour.delta_interval(steps, at, direction=direction)
-                    log_delta = math.log(low) if 0.0 < low and high < 2.0 * low else None
-                self._aim(at, log_delta)
+                self._aim(min(float(epsilon), _FAR), log_delta)
 
     def _aim(self, epsilon: float, log_delta: float | None) -> None:
         search = Search(self._terms, float(self._mu2), self._sign)

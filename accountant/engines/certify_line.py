@@ -25,7 +25,7 @@ from .contour_plan import Term
 
 _MOST_BITS = 1 << 14
 _PLACES, _BLOCK = 32, 2048  # a block of nodes of z is held in memory
-_MOST_WORK, _CHEAP = 100_000_000, 30_000_000  # nodes of z times nodes of x
+_MOST_WORK, _CHEAP = 100_000_000, 20_000_000  # nodes of z times nodes of x, at 128 bits
 
 
 class CertifiedLine:
@@ -74,18 +74,20 @@ class CertifiedLine:
         # F = e^K/(z (z+1)) from u = 0 to `reach` if that is cheap, else until it stays small
         acb, arb, place = self._flint.acb, self._flint.arb, self.place
         found: list[Ball] = []
-        work, wanted, small = 0, math.inf, 0
+        work, wanted, small = 0.0, math.inf, 0
+        cost = (self.bits / 128.0) ** 1.3
         if reach < 1e9 * place.step:
             wanted = math.ceil(reach / place.step) + 1
-            sizes = [moment.length(place.lam, reach, self._accuracy) for moment in self._moments]
-            wanted = wanted if wanted * sum(sizes) <= _CHEAP else math.inf
+            lengths = [moment.length(place.lam, reach, self._accuracy) for moment in self._moments]
+            wanted = wanted if wanted * sum(lengths) * cost <= _CHEAP else math.inf
         while len(found) < wanted:
             left = min(wanted - len(found), max(64, len(found)), _BLOCK)
             rows = math.ceil(left / _PLACES)
             first, count = len(found), rows * _PLACES
             top = (first + count) * place.step
             lines = [moment.line(place.lam, top, self._accuracy) for moment in self._moments]
-            work += count * sum(len(line.logs) for line in lines if line is not None)
+            sizes = [len(line.logs) for line in lines if line is not None]
+            work += count * sum(sizes) * cost
             if None in lines or (found and work > _MOST_WORK):
                 self.is_cut = True
                 break

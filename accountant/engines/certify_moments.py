@@ -19,7 +19,8 @@ of the rule is at most
   convexity, and n e^(pt) is a normal density around p times e^((p^2-p)/(2 s^2)). If p lies beyond
   X, where this density still grows, its largest value times h is added.
 - p >= 1, left, and p <= 0, right: r^p is at most its value at X.
-- p <= 0, left: r^p <= (1-q)^p.
+- p <= 0, left of -X: r^p <= (1-q)^p; and, ln r being convex, it lies above its tangent at -X, of
+  slope k = q e^t/(r s^2), which makes n r^p at most a normal density around p k s^2 times a factor.
 """
 
 import math
@@ -32,7 +33,7 @@ from ..errors import ConfigError
 Ball = Any  # flint.arb or flint.acb; python-flint is optional, so no name of it can be imported
 _MOST_NODES = 100_000
 _COLUMNS = 2048
-_THETAS = tuple(3.0 * 0.8**k for k in range(24))
+_THETAS = tuple(3.0 * 0.8**k for k in range(80))
 
 
 class Line(NamedTuple):
@@ -137,11 +138,16 @@ class Moment:
         """Upper bound of the sum of h n r^p over all nodes outside `nodes`."""
         arb, s, q = self.arb, self.arb(self.noise), self.arb(self.rate)
         low, high, power = step * arb(nodes[0]), step * arb(nodes[-1]), self.power(lam)
-        left, right = self._normal(-low / s), self._normal(high / s)
-        at_low = (1 - q) if self.sign < 0 else self._ratio(low)
-        left = left * (power * at_low.log()).exp()
+        right, at_low = self._normal(high / s), self._ratio(low)
         if self.sign < 0:
+            left = self._normal(-low / s) * (power * (1 - q).log()).exp()
+            slope = power * (at_low - (1 - q)) / at_low  # p k s^2
+            if low <= slope:
+                log = power * at_low.log() + slope * (slope / 2 - low) / (s * s)
+                near = log.exp() * self._normal((slope - low) / s)
+                left = near if near < left else left
             return left + right * (power * self._ratio(high).log()).exp()
+        left = self._normal(-low / s) * (power * at_low.log()).exp()
         alpha = arb(self._alpha(lam, digits))
         near = power * (1 - q).log() - arb(lam) * (1 - alpha).log()
         far = power * q.log() - arb(lam) * alpha.log()
@@ -204,12 +210,23 @@ class Moment:
         hump = power * math.log(self.rate) + 0.5 * (power * power - power) / self.noise**2
         return max(1e-9, min(0.5, math.exp(min(0.0, (hump + digits + 4.0) / power))))
 
+    def _low(self, lam: float, digits: float) -> float:
+        # for "add": from here on to the left n r^(-lam) is below its tangent and below e^-digits
+        s, q = self.noise, self.rate
+        x = s * math.sqrt(2.0 * digits)
+        while True:
+            draw = q * math.exp(-(x + 0.5) / s**2)
+            log = -lam * math.log1p(q * math.expm1(-(x + 0.5) / s**2)) - 0.5 * (x / s) ** 2
+            if log <= -digits and x >= lam * draw / (1.0 - q + draw) + s:
+                return x
+            x *= 1.05
+
     def nodes(self, lam: float, step: float, digits: float) -> range | None:
         """The j of the nodes that matter; None if there are too many."""
-        s, power = self.noise, 1.0 + lam
+        s, power, log_rest = self.noise, 1.0 + lam, math.log1p(-self.rate)
         low = high = math.sqrt(2.0 * digits) * s
         if self.sign < 0:
-            low = s * math.sqrt(2.0 * (digits - lam * math.log1p(-self.rate)))
+            low = min(self._low(lam, digits), low * math.sqrt(1.0 - lam * log_rest / digits))
         else:
             alpha = self._alpha(lam, digits)
             high = s * math.sqrt(2.0 * (digits - lam * math.log1p(-alpha)))

@@ -6,11 +6,11 @@ The same two bounds as in `contour_tail`, without a window. E is that of `certif
   0 < theta <= pi/2. There |n| = n(x) e^(theta^2 s^2/2), and |r^w| = |r|^p e^(-u arg r), so
   |E(lam + iu)| <= e^(theta^2 s^2/2) int n |r|^p e^(-u arg r) dx with 0 <= arg r. The right side
   falls with u. Its trapezoid rule: |r(x + ia)|^2 = r(x + ia) r(x - ia) is analytic, and so is
-  arg r, half of the difference of the two logarithms over i. On the line x + i beta s^2, |beta| <=
+  arg r, half of the difference of the two logarithms over i. On the line x + i beta s^2, |beta| <
   pi/4, the exponent of e^(-u ..) has the real part -(u/2)(arg r at theta + beta less arg r at
   beta - theta), never positive: for theta <= pi/4 both angles are at most pi/2, up to which arg r
   grows with the angle; for theta >= pi/4 >= |beta| the first is >= 0 and the second <= 0. And |r|^p
-  there is at most r(x)^p times 1 (p > 0) or cos((theta + pi/4)/2)^p. So the error is that of
+  there is at most r(x)^p times 1 (p > 0) or cos((theta + |beta|)/2)^p. So the error is that of
   `aliasing`.
 - Between two points a distance g apart: chords. |d^2/du^2| of E(lam + iu) e^(-icu) is at most
   V = E_P[e^(lam L) (L-c)^2], so |E| <= max of the ends + g^2 V/8. As y^2 <= e^y + e^-y - 2,
@@ -26,7 +26,8 @@ import numpy as np
 from .certify_moments import Ball, Line, Moment
 from .certify_plan import Tilted
 
-_THETAS = 0.5 * math.pi * 2.0 ** -np.arange(14.0)[:, None] * (1.0 - 1e-12)
+_DROPS = np.concatenate([np.arange(10.0), np.arange(10.0, 32.0, 2.0)])
+_THETAS = 0.5 * math.pi * 2.0 ** -_DROPS[:, None] * (1.0 - 1e-12)
 _MOST_WORK = 5_000_000  # evaluations of e^(iu ln r)
 _MOST_KEPT = 200_000
 
@@ -45,11 +46,12 @@ class Decay:
         self._paths: dict[float, list[tuple[Ball, Ball]]] = {}
         self._size: Ball = moment.arb(math.inf)
         self._bend = self._second(about)
-        s, quarter = moment.noise, 0.25 * math.pi
-        need = (digits + 2.0) / quarter + 0.5 * quarter * s * s
+        s = moment.noise
+        strip = min(0.78, math.sqrt(2.0 * digits) / s)  # of half-width strip * s^2, below pi/4
+        need = (digits + 2.0) / strip + 0.5 * strip * s * s
         if moment.sign < 0:
-            need -= lam * math.log(math.cos(1.5 * quarter)) / quarter
-        self._step = 2.0 * math.pi * s * s / need
+            need -= lam * math.log(math.cos(0.25 * math.pi + 0.5 * strip)) / strip
+        self._strip, self._step = strip, 2.0 * math.pi * s * s / need
         # |r|^p may be cos(pi/4)^p times as large off the real axis
         wider = digits + (0.35 * lam if moment.sign < 0 else 0.0)
         self._nodes = moment.nodes(lam, self._step, wider)
@@ -104,7 +106,7 @@ class Decay:
             return self._size
         if theta not in self._paths:
             self._paths[theta] = self._path(theta, nodes)
-        square, strip = arb(moment.noise) ** 2, arb.pi() / 4
+        square, strip = arb(moment.noise) ** 2, arb(self._strip)
         total = sum(((plain - u * turn).exp() for plain, turn in self._paths[theta]), arb(0))
         left_out = moment.left_out(self.lam, step, nodes, self._digits)
         if moment.sign < 0:

@@ -38,6 +38,8 @@ from .lattice_upper import upper_law
 
 _LOOSE = 30.0  # how much wider than asked for a pilot may be
 _PILOTS = 12
+_ENOUGH = -40.0  # ln of a weight outside the window that needs no better bound
+_FACTORS = (1.0, 0.6, 1.5, 0.3, 2.5, 0.1, 0.03, 0.01, 0.001)
 Interval = tuple[float, float]
 
 
@@ -154,9 +156,11 @@ class LatticeTable:
                 break
             step = 0.1 / target.slope
             first, second = (float(log) for log in self.log_delta_interval([at, at + step])[1])
-            if first == -math.inf:
+            if first == -math.inf and log_delta is None:
                 break
-            slope = min((first - second) / step, 10.0 * target.slope)
+            # where the curve ends, it is steep
+            slope = (first - second) / step if first > second > -math.inf else math.inf
+            slope = min(slope, 10.0 * target.slope, 1e7)
             log = first if log_delta is None else log_delta
             found = Target(at, log, max(slope, 0.1 * target.slope, 0.02))
             is_near = abs(at - target.epsilon) * found.slope < 3.0
@@ -259,12 +263,18 @@ class LatticeTable:
 
     def _tails(self, laws: Sequence[Law], window: Window, plan: Plan) -> Interval:
         """Upper bounds of ln of the weight below and above the window."""
-        return (
-            log_tail(laws, self._counts, plan.tail_powers[0] * plan.spacing, window.first - 1),
-            log_tail(
-                laws, self._counts, plan.tail_powers[1] * plan.spacing, window.first + window.size
-            ),
-        )
+        found = []
+        for power, index in zip(
+            plan.tail_powers, (window.first - 1, window.first + window.size), strict=True
+        ):
+            best = math.inf
+            for factor in _FACTORS:
+                scaled = power * plan.spacing * factor
+                best = min(best, log_tail(laws, self._counts, scaled, index))
+                if best < _ENOUGH:
+                    break
+            found.append(best)
+        return found[0], found[1]
 
     def log_delta_interval(self, epsilon: Sequence[float] | Array) -> tuple[Array, Array]:
         """Lower and upper limits of ln delta at each epsilon, any real numbers, float[n]."""
@@ -278,7 +288,9 @@ class LatticeTable:
             for side in self._lower:
                 # at the target it is best, and delta falls with epsilon
                 found = side.log_delta(at)
-                found = np.where(at < self._guess, np.fmax(found, side.log_delta(self._guess)), found)
+                found = np.where(
+                    at < self._guess, np.fmax(found, side.log_delta(self._guess)), found
+                )
                 low = np.fmax(low, np.logaddexp(found, self._infinite[0]) - slack)
             for side in self._upper:
                 shifted = at - self._shift - 4.0 * UNIT * np.abs(at)

@@ -120,15 +120,21 @@ def log_tail(laws: Sequence[Law], counts: Sequence[int], power: float, index: in
 
 def compose(laws: Sequence[Law], counts: Sequence[int], *, first: int, size: int) -> Composed:
     """The sum of `counts[i]` independent copies of each law, wrapped into `size` indices."""
+    if sum(counts) == 1 and len(laws[0].weights) <= size:
+        buffer = np.zeros(size)
+        law = laws[0]
+        buffer[(np.arange(len(law.weights)) + law.first - first) % size] = law.weights
+        return Composed(first, buffer, 0.0, law.tilt, law.scale, 0.0)
     unit = 8.0 * math.log2(size) * UNIT
     half = size // 2 + 1
     centres = [int(np.argmax(law.weights)) for law in laws]
     mains = [float(law.weights[k]) for law, k in zip(laws, centres, strict=True)]
     # F = base (1 + x + iy); the part of all steps at their centres is an atom of the sum, which is
     # kept out of the transforms if it is large
-    kept = min(mains) > 0.5 and sum(
-        count * math.log(main) for count, main in zip(counts, mains, strict=True)
-    ) > -20.0
+    kept = (
+        min(mains) > 0.5
+        and sum(count * math.log(main) for count, main in zip(counts, mains, strict=True)) > -20.0
+    )
     bases = mains if kept else [1.0] * len(mains)
     active: NDArray[np.intp] | slice = slice(None)
     log_real, phase, bound, slack = (np.zeros(half) for _ in range(4))

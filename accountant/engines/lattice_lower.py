@@ -34,12 +34,16 @@ class Couple(NamedTuple):
 
 def lower_couple(pair: Pair, knots: Indices, spacing: float, tilt: float) -> Couple:
     """Cells centred on the knots; `tilt` is per index, for P."""
-    found = pair.masses(0.5 * spacing * (knots[:-1] + knots[1:]))
+    losses = knots * spacing
+    cuts = np.append(0.5 * (losses[:-1] + losses[1:]), losses[-1])
+    found = pair.masses(cuts)
     p, q = _rounded(found, up=False)
     with np.errstate(all="ignore"):
         number = np.rint((np.log(p) - np.log(q)) / spacing)
     first, last = int(knots[0]), int(knots[-1])
     use = (p > 0.0) & (number >= first)
+    if pair.highest > losses[-1]:
+        use[-1] = False  # few, but the tilt would make them many
     place = np.minimum(number[use], last).astype(np.int64) - first
     size = last - first + 1
     p_sum = np.bincount(place, p[use], size)
@@ -59,7 +63,7 @@ def exact_couple(
     found = pair.masses(progression.offset + (index - 0.5) * progression.spacing)
     p, q = _rounded(found, up=up)
     infinite = pair.infinite * (1.0 + 4.0 * UNIT) if up else infinite_lower(pair, found)
-    first, above = ends[0] , float(p[-1])
+    first, above = ends[0], float(p[-1])
     if up:
         infinite += above
         p[1] += p[0]

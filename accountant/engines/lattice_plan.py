@@ -32,6 +32,7 @@ class Coarse(NamedTuple):
     """Atoms of one step; cells are (bottom, edge], `outer` is the mass of P above each."""
 
     count: int
+    highest: float
     loss: Array
     log_mass: Array
     bottom: Array
@@ -83,7 +84,7 @@ def coarse(step: Step) -> Coarse:
     is_edge &= (width <= 1e-8 * np.abs(loss)) & (found.p > 1e-6)
     keep = found.p > 0.0
     columns = (loss, log_mass, bottom, top, outer, is_edge)
-    return Coarse(step.count, *(column[keep] for column in columns))
+    return Coarse(step.count, high, *(column[keep] for column in columns))
 
 
 class Model:
@@ -99,7 +100,7 @@ class Model:
         kept = []
         for term in self.terms:
             inside = np.concatenate([[True], term.outer[:-1] > rare])
-            kept.append(Coarse(term.count, *(column[inside] for column in term[1:])))
+            kept.append(Coarse(term.count, term.highest, *(column[inside] for column in term[2:])))
         return Model(kept)
 
     def log_moment(self, power: float) -> float:
@@ -170,7 +171,9 @@ def make_plan(
     """Choose everything for one target; `spacing` is kept if given."""
     model = Model(terms).cut(target.log_delta, min(1e-3, tolerance * 1e-2))
     slope = min(max(target.slope, _LEAST), 1e7)
-    tilt, powers, window = _relax(model, target)
+    tilt, far = _relax(model, target)
+    window = _window(model, tilt, far)[1]
+    unit_is_kept = True
     cap = max(0.0, target.epsilon)
     shapes = [_widths(term, slope, cap) for term in model.terms]
     if spacing is None:
@@ -187,7 +190,13 @@ def make_plan(
             exponent = 2.0 ** (math.floor(math.log2(spacing)) - 20)
             spacing = math.ceil(spacing / exponent) * exponent
     widest = math.sqrt(12.0 * tolerance / (slope + 1.0))
-    knots = tuple(_knots(shape, spacing, widest) for shape in shapes)
+    knots = tuple(
+        _knots(shape, spacing, widest, term.highest)
+        for shape, term in zip(shapes, model.terms, strict=True)
+    )
+    # once more, with the variance that the lattice adds
+    added = 2.0 * model.excess(slope, spacing, cap, unit_is_kept) / (slope + 1.0)
+    powers, window = _window(model, tilt, far, spacing, added)
     # beyond these there is nothing
     least = sum(term.count * int(k[0]) for term, k in zip(terms, knots, strict=True))
     most = sum(term.count * int(k[-1]) for term, k in zip(terms, knots, strict=True))
@@ -254,11 +263,14 @@ def _widths(term: Coarse, tilt: float, cap: float) -> Shape:
     return Shape(edge, rank, width)
 
 
-def _knots(shape: Shape, spacing: float, widest: float) -> Indices:
+def _knots(shape: Shape, spacing: float, widest: float, highest: float) -> Indices:
     # a single large loss that decides counts in full, however rare
     width = np.maximum(1.0, np.minimum(shape.width, widest / spacing))
     rank = np.concatenate([[0.0], np.cumsum(np.diff(shape.edge) / width)])
     bottom, top = round(shape.edge[0] / spacing - 0.499), round(shape.edge[-1] / spacing + 0.499)
+    if top * spacing < highest <= (top + 2) * spacing:
+        top += math.ceil(highest / spacing - top)  # else an atom there might be cut off
+        top += top * spacing < highest
     count = math.ceil(rank[-1] / spacing) + 1
     ranks = np.linspace(0.0, rank[-1], min(2 * count, 2 * MOST_POINTS))
     inner = np.rint(np.interp(ranks, rank, shape.edge) / spacing).astype(np.int64)
@@ -266,24 +278,25 @@ def _knots(shape: Shape, spacing: float, widest: float) -> Indices:
     return np.asarray(found[(found >= bottom) & (found <= top)])
 
 
-def _relax(model: Model, target: Target) -> tuple[float, Pair, Pair]:
-    """(tilt, powers, window): rounding relative to delta is of order e^(K - tilt epsilon)/delta.
+def _relax(model: Model, target: Target) -> Pair:
+    """(tilt, far): rounding relative to delta is of order e^(K - tilt epsilon)/delta.
 
     That is least where K' = epsilon; but there a heavy tail may dominate, which makes the window
     long, so smaller tilts are tried.
     """
     epsilon = target.epsilon
     tilt = _root(lambda power: epsilon - model.cumulants(power)[1], _LEAST, 1e7)
-    best, found = math.inf, (tilt, *_window(model, tilt, _FAR))
+    best, found = math.inf, (tilt, _FAR)
     lost = math.inf
     for _ in range(70):
         before = lost
         lost = model.log_moment(tilt) - tilt * epsilon - target.log_delta
         if best == math.inf or lost < _LOOSE or (lost < before + 5.0 and lost < best + 5.0):
-            powers, window = _window(model, tilt, _FAR + max(0.0, lost - _LOOSE))
+            far = _FAR + max(0.0, lost - _LOOSE)
+            window = _window(model, tilt, far)[1]
             score = max(lost, _LOOSE) + 3.0 * math.log(window[1] - window[0] + 1e-300)
             if score < best - 0.1 or (lost < _LOOSE and score < best + 0.1):
-                best, found = score, (tilt, powers, window)
+                best, found = score, (tilt, far)
         if tilt <= _LEAST or lost > before > _LOOSE + 5.0:
             break
         tilt *= 0.75
@@ -296,20 +309,27 @@ def _spacing(
     return _root(lambda h: tolerance - model.excess(power, h, cap, is_aligned), 1e-13, 1.0)
 
 
-def _window(model: Model, tilt: float, far: float) -> tuple[Pair, Pair]:
-    """(powers, ends): outside the ends the tilted sum has weight about e^-far, by Chernoff."""
+def _window(
+    model: Model, tilt: float, far: float, spacing: float = 1.0, added: float = 0.0
+) -> tuple[Pair, Pair]:
+    """(powers, ends): outside the ends the tilted sum has weight about e^-far, by Chernoff.
+
+    `added` is a variance in steps of +-spacing.
+    """
     log, mean, variance = model.cumulants(tilt)
     least = sum(term.count * float(term.loss.min()) for term in model.terms)
     most = sum(term.count * float(term.edge[-1]) for term in model.terms)
-    base = math.sqrt(2.0 * far / max(variance, 1e-12))
-    found: list[tuple[float, float]] = []
-    for sign, limit, other in ((-1.0, least, most), (1.0, most, least)):
+    base = math.sqrt(2.0 * far / max(variance + added, 1e-12))
+    room = 1e-3 * (most - least) + 1e-9 * (abs(most) + abs(least))
+    found = []
+    for sign, limit in ((-1.0, least), (1.0, most)):
         tries = []
         for factor in np.geomspace(2e-3, 4.0, 14):
-            power = sign * base * float(factor)
-            tries.append(((model.log_moment(tilt + power) - log + far) / power, power))
-        end, power = max(tries) if sign < 0.0 else min(tries)
-        slack = 1e-9 * abs(limit) + (limit - other) * sign * 1e-3
-        end = end if (end - limit) * sign < slack else limit + sign * slack
-        found.append((power, end))
-    return (found[0][0], found[1][0]), (found[0][1], found[1][1])
+            power = base * float(factor)
+            spread = (math.cosh(min(power * spacing, 60.0)) - 1.0) * added / spacing**2
+            move = model.log_moment(tilt + sign * power) - log + spread + far
+            tries.append((move / power, power))
+        end, power = min(tries)
+        found.append((sign * power, sign * min(end, sign * limit + room)))
+    (first, low), (last, high) = found
+    return (first, last), (low, high)

@@ -18,7 +18,7 @@ import numpy as np
 from ..mills import UNIT
 from ..pairs.base import Pair
 from .lattice_fft import Law, tilted
-from .lattice_plan import Array, Indices
+from .lattice_plan import Indices
 
 
 class Upper(NamedTuple):
@@ -32,10 +32,6 @@ class Upper(NamedTuple):
 def upper_law(pair: Pair, knots: Indices, spacing: float, tilt: float) -> Upper:
     """Upper law of one step on knots * spacing; `tilt` is per index."""
     losses = knots * spacing
-    if losses[-1] < pair.highest <= losses[-1] + 2.0 * spacing:
-        # an atom just above the last knot would count as an infinite loss
-        knots = np.concatenate([knots, knots[-1] + np.arange(1, 4)])
-        losses = knots * spacing
     found = pair.masses(losses)
     shift = found.loss_error + 2.0 * UNIT * float(np.abs(losses).max())
     p = (found.p + found.p_error) * (1.0 + 2.0 * UNIT)
@@ -57,11 +53,4 @@ def upper_law(pair: Pair, knots: Indices, spacing: float, tilt: float) -> Upper:
         masses[-1] += above
     else:
         infinite += above
-    return Upper(
-        tilted(int(knots[0]), masses, tilt, up=True), infinite * (1.0 + 4.0 * UNIT), shift
-    )
-
-
-def total(masses: Array) -> float:
-    """Upper bound of a sum of masses."""
-    return float(masses.sum()) * (1.0 + 1e-12)
+    return Upper(tilted(int(knots[0]), masses, tilt, up=True), infinite * (1.0 + 4.0 * UNIT), shift)

@@ -37,7 +37,7 @@ def tpr_interval(log_delta: LogDelta, fpr: float) -> tuple[float, float]:
         return 1.0, 1.0
     if fpr == 0.0:
         # delta at epsilon = inf: the mass of infinite losses. Any epsilon gives an upper end.
-        return 0.0, math.exp(float(log_delta(np.array([700.0]))[1][0])) * (1.0 + 8.0 * UNIT)
+        return 0.0, math.exp(float(log_delta(np.array([30.0]))[1][0])) * (1.0 + 8.0 * UNIT)
     low, high = fpr, 1.0
     centre, half = 0.0, min(600.0, 2.0 - math.log(fpr))
     for turn in range(6):

@@ -2,7 +2,7 @@
 
 If (P, Q) dominates removing a record, then ((1-q) Q + q P, Q) dominates removing one from the
 sampled mechanism and the exchanged pair adding one; exact if (P, Q) is attained. Source: Zhu, Dong
-& Wang, arXiv:2106.08567, Theorem 11 (also for replace-one per direction, see there: not this pair).
+& Wang, arXiv:2106.08567. Replace-one needs another pair.
 """
 
 import math

@@ -78,7 +78,7 @@ def pure_mu(epsilon: float) -> float:
     mu = -2 Phi^-1(a). Far out Phi(-x) <= e^(-x^2/2)/2 gives mu <= 2 sqrt(2 epsilon).
 
     >>> round(pure_mu(1.0), 6)
-    1.232101
+    1.232035
     """
     if epsilon > 700.0:
         return 2.0 * math.sqrt(2.0 * epsilon) * (1.0 + 1e-12)

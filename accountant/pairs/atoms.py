@@ -149,8 +149,10 @@ class DiscreteGaussian(AtomPair):
             offset = centre - round(centre)
             reach = math.ceil(12.0 * self.sigma) + 2
             x = np.arange(-reach, reach + 1, dtype=np.float64)
-            total = float(np.exp(-0.5 * (x - offset) ** 2 / variance).sum())
-            theta = math.log(total) - math.log(_normaliser(self.sigma))
+            # the term nearest to the centre taken out: it may underflow
+            peak = -0.5 * offset * offset / variance
+            total = float(np.exp(-0.5 * x * (x - 2.0 * offset) / variance).sum())
+            theta = peak + math.log(total) - math.log(_normaliser(self.sigma))
             # rounding of w s, times the slope of the logarithm; what is cut off; the sums
             slack = 4.0 * UNIT * abs(centre) * (abs(offset) + 1.0) / variance
             slack += 1e-15 + UNIT * (100.0 + abs(theta) * 8.0)

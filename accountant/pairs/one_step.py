@@ -53,13 +53,13 @@ class OneStepTable:
             error = error * (1.0 + 1e-9) + 2.0 * UNIT * np.abs(gap)
             low = gap - error
             high = gap + error + between * math.expm1(shift) * (1.0 + 1e-9)
-            # both at least 1 - e^epsilon and at most 1
-            floor = np.where(at < 0.0, -np.expm1(np.minimum(at, 0.0)), 0.0) * (1.0 - 8.0 * UNIT)
-            low = np.maximum(low, floor)
-            high = np.maximum(high, floor)
         known = at >= self.pair.highest
-        low = np.where(known, 0.0, low) + surely * (1.0 - 4.0 * UNIT)
-        high = np.minimum(np.where(known, 0.0, high) + infinite, 1.0)
+        low = np.where(known, 0.0, np.maximum(low, 0.0)) + surely
+        high = np.where(known, 0.0, np.maximum(high, 0.0)) + infinite
+        # delta is at least 1 - e^epsilon and at most 1
+        least = -np.expm1(np.minimum(at, 0.0))
+        low = np.minimum(np.maximum(low, least * (1.0 - 8.0 * UNIT)), 1.0)
+        high = np.minimum(np.maximum(high, least * (1.0 + 8.0 * UNIT)), 1.0)
         with np.errstate(divide="ignore"):
             log_low, log_high = np.log(np.maximum(low, 0.0)), np.log(np.maximum(high, 0.0))
         slack = 8.0 * UNIT

@@ -32,7 +32,7 @@ from .base import Array, Masses, above, below
 from .normal_cells import normal_cells
 
 _MOST_STEPS = 100_000
-_DOUBT = 1e-2  # largest relative uncertainty of an outcome's mass in the lower pair
+_DOUBT = 1e-5  # largest relative uncertainty of an outcome in the lower pair, see `masses`
 
 
 @dataclass(frozen=True)

@@ -151,7 +151,7 @@ class LatticeTable:
                     at = 0.3 * most
                     target = Target(at, goal, slope_at(terms, at, goal))
                     continue
-                at = min(most, self._search(lambda e: self._log(e)[1] <= goal))
+                at = min(most, self._search(lambda e: self._log(e)[1] <= goal))  # noqa: B023
             if at == math.inf:
                 break
             step = 0.1 / target.slope

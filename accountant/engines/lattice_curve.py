@@ -9,7 +9,7 @@ true losses one array gives both, as Q(s) = P(s) e^-loss. For two arrays any i i
 """
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -94,7 +94,7 @@ class Side:
         if q is not None and not up:
             self._drift = self._typical_drift(x, y, index, p.tilt)
 
-    def _typical_drift(self, x: Array, y: Array, index: Array, tilt: float) -> float:
+    def _typical_drift(self, x: Array, y: Array, index: Any, tilt: float) -> float:
         # the mean of ln(P/Q) - index spacing near the target
         spacing = self._window.spacing
         near = (index > -3) & (index * tilt < 4.0) & (x > 0.0) & (y > 0.0)

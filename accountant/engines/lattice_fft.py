@@ -11,10 +11,10 @@ Error bound, u the float unit, t = log2 N:
   (Higham, Accuracy and Stability of Numerical Algorithms, section 24.1). So each frequency errs by
   at most d = 8 t u sum|w|; the largest weight is taken out first, and added back exactly, as
   F - 1 = (transform of the others) + (w_0 - 1), so that d is relative to the others only.
-- Power. ln F = log1p(F - 1) loses nothing where F is near 1. If all that happens to ln F_i is within
+- Power. ln F = log1p(F - 1) loses nothing where F is near 1. If all that happens to ln F_i lies in
   a_i, then prod F_i^T_i errs by at most |prod| (e^(sum T_i a_i) - 1); where that is not small, the
   product is set to 0 and its upper bound prod (|F_i| + d_i)^T_i is charged.
-- Inverse transform: each index errs by at most the mean over the frequencies of (error + 8 t u |G|).
+- Inverse transform: an index errs by at most the mean over the frequencies of error + 8 t u |G|.
 """
 
 import math

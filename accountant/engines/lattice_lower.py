@@ -49,8 +49,8 @@ def lower_couple(pair: Pair, knots: Indices, spacing: float, tilt: float) -> Cou
     p_sum = np.bincount(place, p[use], size)
     q_sum = np.bincount(place, q[use], size)
     return Couple(
-        tilted(first, p_sum, tilt, up=False),
-        tilted(first, q_sum, tilt + spacing, up=True),
+        tilted(first, np.asarray(p_sum, np.float64), tilt, up=False),
+        tilted(first, np.asarray(q_sum, np.float64), tilt + spacing, up=True),
         infinite_lower(pair, found),
     )
 
@@ -60,7 +60,8 @@ def exact_couple(
 ) -> Couple:
     """One cell per loss of the progression; `up`: P rounded up, Q down."""
     index = np.arange(ends[0], ends[1] + 2)
-    found = pair.masses(progression.offset + (index - 0.5) * progression.spacing)
+    cuts = progression.offset + (index - 0.5) * progression.spacing
+    found = pair.masses(np.asarray(cuts, np.float64))
     p, q = _rounded(found, up=up)
     infinite = pair.infinite * (1.0 + 4.0 * UNIT) if up else infinite_lower(pair, found)
     first, above = ends[0], float(p[-1])

@@ -31,7 +31,7 @@ _FAR = 36.0  # what lies outside the window weighs about e^-_FAR
 class Coarse(NamedTuple):
     """Atoms of one step; cells are (bottom, edge], `outer` is the mass of P above each."""
 
-    count: int
+    count: int  # type: ignore[assignment]
     highest: float
     loss: Array
     log_mass: Array
@@ -214,7 +214,7 @@ def first_target(
         powers = np.geomspace(_LEAST, 1e5, 60)
         moments = [model.log_moment(float(power)) for power in powers]
         if log_delta is not None:
-            slope = _root(lambda power: model.saddle(power)[1] - goal, _LEAST, 1e7)
+            slope = _root(lambda power: model.saddle(power)[1] - goal, _LEAST, 1e7)  # noqa: B023
             at = model.saddle(slope)[0]
             ends = (np.array(moments) - goal) / powers
             if at > ends.min():
@@ -222,7 +222,7 @@ def first_target(
             if at >= 0.0:
                 return Target(at, goal, slope)
         at = epsilon if epsilon is not None else 0.0
-        slope = _root(lambda power: at - model.saddle(power)[0], _LEAST, 1e7)
+        slope = _root(lambda power: at - model.saddle(power)[0], _LEAST, 1e7)  # noqa: B023
         log = min(0.0, model.saddle(slope)[1] + slope * (model.saddle(slope)[0] - at))
         log = min(log, float((np.array(moments) - powers * at).min()))
         if log_delta is not None or log > goal - 3.0 or goal < -650.0:

@@ -32,7 +32,7 @@ class Upper(NamedTuple):
 def upper_law(pair: Pair, knots: Indices, spacing: float, tilt: float) -> Upper:
     """Upper law of one step on knots * spacing; `tilt` is per index."""
     losses = knots * spacing
-    found = pair.masses(losses)
+    found = pair.masses(np.asarray(losses, dtype=np.float64))
     shift = found.loss_error + 2.0 * UNIT * float(np.abs(losses).max())
     p = (found.p + found.p_error) * (1.0 + 2.0 * UNIT)
     q = np.maximum(0.0, found.q - found.q_error) * (np.exp(-shift) * (1.0 - 8.0 * UNIT))

@@ -59,7 +59,9 @@ def _gaussians(draw):
 def _groups(draw):
     stds, bounds = draw.uniform(0.5, 20, 3), draw.uniform(0.1, 2, 3)
     event = events.GroupwiseGaussianDpEvent(stds, bounds)
-    mu = 2 * mp.sqrt(mp.fsum((mp.mpf(c) / mp.mpf(s)) ** 2 for c, s in zip(bounds, stds)))
+    mu = 2 * mp.sqrt(
+        mp.fsum((mp.mpf(c) / mp.mpf(s)) ** 2 for c, s in zip(bounds, stds, strict=True))
+    )
     return dpe.ComposedDpEvent([event, dpe.NoOpDpEvent()]), "replace-one", lambda e: _gauss(mu, e)
 
 

@@ -112,6 +112,29 @@ class ProvenBound:
         both = self.epsilon(delta)
         return {"remove": both, "add": both}
 
+    def statement(self, *, delta: float = 1e-5, event: Any = None) -> str:
+        """The guarantee in plain words, with the assumptions that `event` carries."""
+        from .statement import statement
+
+        return statement(self, delta=delta, event=event)
+
+    def to_frame(self, epsilons: Any = None) -> Any:
+        """A pandas DataFrame: epsilon, delta_lower, delta_upper."""
+        from .show import to_frame
+
+        return to_frame(self, epsilons)
+
+    def plot(self, ax: Any = None) -> Any:
+        """Privacy profile and trade-off curve with matplotlib; gives the axes."""
+        from .show import plot
+
+        return plot(self, ax)
+
+    def _repr_html_(self) -> str:
+        from .show import html
+
+        return html(self)
+
     def __repr__(self) -> str:
         return (
             f"ProvenBound(mu in [{self.mu.lower:.10g}, {self.mu.upper:.10g}], unit={self.unit}, "

@@ -21,8 +21,8 @@ from ..errors import ParameterError
 from ..mills import UNIT
 from ..pairs.base import Progression, Step
 from .lattice_curve import Side, Window
-from .lattice_fft import Law, compose, log_moment, log_tail, mean_index
-from .lattice_lower import exact_couple, lower_couple
+from .lattice_fft import Law, compose, log_moment, log_tail
+from .lattice_lower import exact_couple, lower_couple, mean_residual
 from .lattice_plan import (
     MOST_POINTS,
     Array,
@@ -208,18 +208,16 @@ class LatticeTable:
             for step, knots in zip(self._steps, plan.knots, strict=True)
         ]
         p, q = [couple.p for couple in lower], [couple.q for couple in lower]
-        # the numbers of the cells may lie off the losses, on average
-        drift = round(
-            sum(
-                count * (mean_index(one) - mean_index(other))
-                for count, one, other in zip(self._counts, p, laws, strict=True)
-            )
+        # the numbers of the cells are off the losses, on average
+        drift = sum(
+            count * mean_residual(couple)
+            for count, couple in zip(self._counts, lower, strict=True)
         )
-        start = window.first + drift
+        start = window.first - round(drift / spacing)
         least = sum(count * law.first for count, law in zip(self._counts, p, strict=True))
         if window.first <= least:
             start = min(start, least)
-        window = window._replace(first=start, offset=window.offset - drift * spacing)
+        window = window._replace(first=start, offset=window.offset + drift)
         first = compose(p, self._counts, first=window.first, size=window.size)
         outside = self._tails(p, window, plan)
         second = compose(q, self._counts, first=window.first, size=window.size)

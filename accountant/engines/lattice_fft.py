@@ -97,13 +97,6 @@ def log_moment(law: Law, power: float) -> float:
     return value + UNIT * (4.0 * _BLOCK + count + 16.0 * abs(power) * furthest + 8.0 * abs(value))
 
 
-def mean_index(law: Law) -> float:
-    """Mean of the index under the weights; no bound."""
-    total = float(law.weights.sum())
-    offsets = np.arange(len(law.weights))
-    return law.first + float(law.weights @ offsets) / total if total > 0.0 else float(law.first)
-
-
 def log_tail(laws: Sequence[Law], counts: Sequence[int], power: float, index: int) -> float:
     """Chernoff: upper bound of ln of the weight of sums >= index (power > 0) or <= it (power < 0).
 

@@ -55,6 +55,17 @@ def lower_couple(pair: Pair, knots: Indices, spacing: float, tilt: float) -> Cou
     )
 
 
+def mean_residual(couple: Couple) -> float:
+    """Mean of a cell's loss less its number times the spacing; no bound."""
+    p, q = couple.p.weights, couple.q.weights
+    use = (p > 0.0) & (q > 0.0)
+    if not use.any():
+        return 0.0
+    # Q's tilt is the spacing more than P's
+    residuals = np.log(p[use]) - np.log(q[use]) + (couple.p.scale - couple.q.scale)
+    return float(np.average(residuals, weights=p[use]))
+
+
 def exact_couple(
     pair: Pair, progression: Progression, ends: tuple[int, int], tilt: float, *, up: bool
 ) -> Couple:

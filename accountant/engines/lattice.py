@@ -210,8 +210,7 @@ class LatticeTable:
         p, q = [couple.p for couple in lower], [couple.q for couple in lower]
         # the numbers of the cells are off the losses, on average
         drift = sum(
-            count * mean_residual(couple)
-            for count, couple in zip(self._counts, lower, strict=True)
+            count * mean_residual(couple) for count, couple in zip(self._counts, lower, strict=True)
         )
         start = window.first - round(drift / spacing)
         least = sum(count * law.first for count, law in zip(self._counts, p, strict=True))

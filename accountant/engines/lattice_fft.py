@@ -58,7 +58,7 @@ def tilted(first: int, masses: Array, tilt: float, *, up: bool) -> Law:
     """The law with the given masses, >= 0, every weight rounded up or down.
 
     >>> law = tilted(-1, np.array([0.25, 0.5, 0.25]), 0.0, up=False)
-    >>> law.weights.sum() < 1.0
+    >>> bool(law.weights.sum() < 1.0)
     True
     """
     index = np.arange(first, first + len(masses))

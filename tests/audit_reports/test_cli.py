@@ -170,7 +170,15 @@ def test_ctrl_c_exits_130_and_leaves_a_run_that_goes_on(tmp_path):
         (("calibrate", "--epsilon", "3", "--delta", "1e-6", "--rounds", "500", "--unit",
           "client"), 0, "noise_multiplier 34.52179"),
         (("calibrate", "--epsilon", "-3", "--delta", "1e-6"), 2, "epsilon must be"),
-        (("calibrate", "--epsilon", "3", "--delta", "1e-6", "--rate", "0.01"), 2, "sampling"),
+        (("calibrate", "--epsilon", "2", "--delta", "1e-6", "--rate", "0.02", "--rounds", "5000"),
+          0, "noise_multiplier 3.257701907"),
+        (("calibrate", "--epsilon", "2"), 2, "give one target"),
+        (("account", "--noise-multiplier", "0.8", "--rate", "0.01", "--rounds", "1000"), 0,
+          "epsilon in [3.141014139, 3.14101414]"),
+        (("account", "audit.toml", "--rate", "0.5"), 2, "states this itself"),
+        (("account", "rr.json", "--adjacency", "replace-one", "--cross-check"), 0,
+          "contradicts our interval"),
+        (("account", "rr.json"), 2, "RandomizedResponseDpEvent"),
         (("list", "mechanism"), 2, "did you mean 'mechanisms'?"),
         (("show", "nowhere"), 2, "no record"),
         (("assets", "fetch", "efficientnet"), 2, "efficientnet-lite0"),
@@ -179,6 +187,9 @@ def test_ctrl_c_exits_130_and_leaves_a_run_that_goes_on(tmp_path):
 def test_verbs_without_a_run(words, code, text, tmp_path):
     (tmp_path / "audit.toml").write_text(TEMPLATE)
     (tmp_path / "event.json").write_text('{"class": "GaussianDpEvent", "noise_multiplier": 1.0}')
+    answer = {"class": "RandomizedResponseDpEvent", "noise_parameter": 0.5, "num_buckets": 2}
+    many = {"class": "SelfComposedDpEvent", "event": answer, "count": 64}
+    (tmp_path / "rr.json").write_text(json.dumps(many))
     (tmp_path / "deep.json").write_text("[" * 100_000)
     done = privassay(*words, cwd=tmp_path)
     assert done.returncode == code, done

@@ -114,6 +114,9 @@ class LatticeTable:
         return math.log(-math.expm1(log)) if log < 0.0 else -math.inf
 
     def _build(self, epsilon: float | None, log_delta: float | None, tolerance: float) -> None:
+        if any(step.pair.infinite >= 1.0 for step in self._steps):
+            self._infinite = (-1e-8, 0.0)
+            return
         terms = [coarse(step) for step in self._steps]
         common = self._common()
         target = first_target(terms, tolerance, epsilon, log_delta)
@@ -193,11 +196,7 @@ class LatticeTable:
         laws = [found.law for found in upper]
         composed = compose(laws, self._counts, first=window.first, size=window.size)
         outside = self._tails(laws, window, plan)
-        self._log_total = sum(
-            count * (log_moment(law, 0.0) + law.scale)
-            for count, law in zip(self._counts, laws, strict=True)
-        )
-        self._tilt = plan.tilt
+        self._set_chernoff(laws, plan.tilt, 0.0)
         self._upper = [Side(composed, None, window, outside=outside, up=True)]
         self._lower = []
         self._infinite = (-math.inf, self._log_any([found.infinite for found in upper]) + 1e-12)
@@ -245,17 +244,22 @@ class LatticeTable:
             p, q = [couple.p for couple in couples], [couple.q for couple in couples]
             first = compose(p, self._counts, first=window.first, size=window.size)
             second = compose(q, self._counts, first=window.first, size=window.size)
-            outside = self._tails(p, window, plan)
-            side = Side(first, second, window, outside=outside, up=up)
+            side = Side(
+                first,
+                second,
+                window,
+                outside=self._tails(p, window, plan),
+                q_outside=self._tails(q, window, plan),
+                up=up,
+            )
             (self._upper if up else self._lower).append(side)
             infinite.append(self._log_any([couple.infinite for couple in couples]))
-            self._log_total = sum(
-                count * (log_moment(law, 0.0) + law.scale)
-                for count, law in zip(self._counts, p, strict=True)
-            )
-        # the laws count from the offset of each step
-        self._log_total += plan.tilt * offset * (1.0 + math.copysign(16.0 * UNIT, offset))
-        self._tilt = plan.tilt
+            self._set_chernoff(p, plan.tilt, offset)
+        if len(self._steps) > 1:
+            # their spacings are equal as numbers, but perhaps not before rounding
+            sizes = [float(np.abs(knots[[0, -1]]).max()) + 2.0 for knots in plan.knots]
+            total = sum(count * size for count, size in zip(self._counts, sizes, strict=True))
+            self._shift = 32.0 * UNIT * total * plan.spacing
         self._infinite = infinite[0] - 1e-12, infinite[1] + 1e-12
 
     def _tails(self, laws: Sequence[Law], window: Window, plan: Plan) -> Interval:
@@ -282,6 +286,7 @@ class LatticeTable:
             low, high = plain - slack, np.zeros_like(at)
             if not self._steps:
                 high = np.where(at < 0.0, np.minimum(0.0, plain + slack), -math.inf)
+            low = np.fmax(low, self._infinite[0])
             for side in self._lower:
                 # at the target it is best, and delta falls with epsilon
                 found = side.log_delta(at)
@@ -303,6 +308,17 @@ class LatticeTable:
         if (low > high + 1e-9 * (1.0 + np.where(np.isfinite(high), np.abs(high), 0.0))).any():
             raise ArithmeticError("two enclosures of delta exclude each other; please report this")
         return np.minimum(low, high), high
+
+    def _set_chernoff(self, laws: Sequence[Law], tilt: float, offset: float) -> None:
+        # ln of E_P[e^(tilt loss)], where loss = offset + index spacing; and what it may be off by
+        parts = [
+            count * part
+            for count, law in zip(self._counts, laws, strict=True)
+            for part in (log_moment(law, 0.0), law.scale)
+        ]
+        parts.append(tilt * offset)
+        slack = 32.0 * UNIT * sum(map(abs, parts))
+        self._tilt, self._log_total = tilt, math.fsum(parts) + slack
 
     def _chernoff(self, epsilon: Array) -> Array:
         # 1 - e^-x <= c e^(tilt x)
@@ -385,6 +401,7 @@ def _precision(tolerance: float, target: Target) -> float:
 def _window(plan: Plan, offset: float) -> Window:
     first = math.floor((plan.window[0] - offset) / plan.spacing) - 4
     last = math.ceil((plan.window[1] - offset) / plan.spacing) + 4
+    last = min(last, first + 2 * MOST_POINTS - 1)  # what is outside is charged
     size = 256
     while size < last - first + 1:
         size = size * 3 // 2 if size & (size - 1) == 0 else size // 3 * 4

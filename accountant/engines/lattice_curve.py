@@ -17,6 +17,7 @@ from ..mills import UNIT
 from .lattice_fft import Composed
 from .lattice_plan import Array
 
+Pair = tuple[float, float]
 _STEEP = 600.0
 
 
@@ -39,10 +40,11 @@ class Side:
         q: Composed | None,
         window: Window,
         *,
-        outside: tuple[float, float],
+        outside: Pair,
+        q_outside: Pair = (-math.inf, -math.inf),
         up: bool,
     ) -> None:
-        """`q` None: P lies on true losses. `outside`: ln of P's weight below and above."""
+        """`q` None: P lies on true losses. `outside`: ln of the weight below and above `window`."""
         self._up, self._window = up, window
         self._is_single = q is None
         sign = 1.0 if up else -1.0
@@ -83,13 +85,18 @@ class Side:
         q_above[:-1] = np.cumsum(y[::-1])[::-1]
         if up:
             # above the part kept: at most all weight, at the decay of its lower end
-            tail = math.exp(min(0.0, outside[1])) if stop == window.first + window.size else 2.0
+            is_whole = stop == window.first + window.size
+            tail = math.exp(min(1.0, outside[1] if is_whole else 1.0))
             above += tail * math.exp(-p.tilt * (stop - centre)) * (1.0 + 1e-9)
+            if q is not None:
+                wrapped = math.exp(min(1.0, q_outside[0])) + math.exp(min(1.0, q_outside[1]))
+                q_above[:-1] -= wrapped * np.exp(-q.tilt * index) * (1.0 + 1e-9)
         else:
             # all weight together is about 1
             wrapped = math.exp(min(1.0, outside[0])) + math.exp(min(1.0, outside[1]))
             above[:-1] -= wrapped * decay * (1.0 + 1e-9)
-        self._p, self._q = above * (1.0 + sign * relative), q_above * (1.0 - sign * relative)
+        self._p = above * (1.0 + sign * relative)
+        self._q = np.maximum(0.0, q_above) * (1.0 - sign * relative)
         self._drift = 0.0
         if q is not None and not up:
             self._drift = self._typical_drift(x, y, index, p.tilt)
@@ -122,4 +129,4 @@ class Side:
         if not self._up:
             return np.asarray(found - slack)
         found = found + slack
-        return np.asarray(np.where(first < 0, math.inf, found))
+        return np.asarray(np.where(first < 2, math.inf, found))

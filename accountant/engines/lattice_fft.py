@@ -28,7 +28,6 @@ from ..mills import UNIT
 
 Array = NDArray[np.float64]
 _FLOOR = -70.0  # products below e^_FLOOR are set to 0 and charged
-_BLOCK = 512
 
 
 class Law(NamedTuple):
@@ -83,18 +82,22 @@ def tilted(first: int, masses: Array, tilt: float, *, up: bool) -> Law:
 
 def log_moment(law: Law, power: float) -> float:
     """Upper bound of ln sum_k w_k e^(power k)."""
-    count = -(-len(law.weights) // _BLOCK)
-    rows = np.zeros((count, _BLOCK))
+    # blocks so short that no power underflows in them
+    block = max(1, min(512, math.floor(600.0 / max(abs(power), 1e-300))))
+    count = -(-len(law.weights) // block)
+    rows = np.zeros((count, block))
     rows.ravel()[: len(law.weights)] = law.weights
-    inner = rows @ np.exp(power * np.arange(_BLOCK) - max(0.0, power * (_BLOCK - 1)))
+    rise = max(0.0, power * (block - 1))
+    inner = rows @ np.exp(power * np.arange(block) - rise)
+    inner[rows.any(axis=1)] += 1e-300  # what underflowed
     with np.errstate(divide="ignore"):
-        logs = np.log(inner) + power * (law.first + _BLOCK * np.arange(count))
+        logs = np.log(inner) + power * (law.first + block * np.arange(count))
     top = float(logs.max())
     if top == -math.inf:
         return top
-    value = top + math.log(float(np.exp(logs - top).sum())) + max(0.0, power * (_BLOCK - 1))
-    furthest = max(abs(law.first), abs(law.first + len(law.weights))) + _BLOCK
-    return value + UNIT * (4.0 * _BLOCK + count + 16.0 * abs(power) * furthest + 8.0 * abs(value))
+    value = top + math.log(float(np.exp(logs - top).sum())) + rise
+    furthest = max(abs(law.first), abs(law.first + len(law.weights))) + block
+    return value + UNIT * (4.0 * block + count + 16.0 * abs(power) * furthest + 8.0 * abs(value))
 
 
 def log_tail(laws: Sequence[Law], counts: Sequence[int], power: float, index: int) -> float:
@@ -140,8 +143,8 @@ def compose(laws: Sequence[Law], counts: Sequence[int], *, first: int, size: int
         error = unit * rest + 4.0 * UNIT * (rest + abs(main / base - 1.0))
         modulus = np.sqrt((1.0 + x) ** 2 + y * y) + 1e-200
         # most frequencies of a long composition end here
-        keep = modulus + error > math.exp(_FLOOR / count)
-        charge += float(np.count_nonzero(~keep)) * math.exp(_FLOOR + 1e-9)
+        keep = modulus * (1.0 + 8.0 * UNIT) + error > math.exp(_FLOOR / count)
+        charge += float(np.count_nonzero(~keep)) * math.exp(_FLOOR + 1e-6)
         x, y, modulus, active = x[keep], y[keep], modulus[keep], _subset(active, keep)
         log_real, phase, bound, slack = (v[keep] for v in (log_real, phase, bound, slack))
         t = 2.0 * x + x * x + y * y
@@ -153,12 +156,12 @@ def compose(laws: Sequence[Law], counts: Sequence[int], *, first: int, size: int
         inexact += (8.0 + len(laws)) * UNIT * (np.abs(part) + np.abs(angle))
         log_real += count * part
         phase += count * angle
-        bound += count * np.log(modulus + error)
+        bound += count * np.log(modulus * (1.0 + 8.0 * UNIT) + error)
         slack += count * (error / modulus + inexact)
         # no other factor exceeds its sum of weights
         growth += count * max(0.0, main / base - 1.0 + rest + error)
         keep = bound > _FLOOR
-        charge += float(np.exp(bound[~keep]).sum())
+        charge += float(np.exp(bound[~keep] + 1e-6).sum())
         log_real, phase, bound, slack = (v[keep] for v in (log_real, phase, bound, slack))
         active = _subset(active, keep)
     logs = [count * math.log(base) for count, base in zip(counts, bases, strict=True)]
@@ -171,7 +174,7 @@ def compose(laws: Sequence[Law], counts: Sequence[int], *, first: int, size: int
     spectrum = np.full(half, -1.0 if kept else 0.0, dtype=np.complex128)
     spectrum[active] = value
     size_of = np.exp(np.minimum(log_real, 600.0))
-    errors = np.where(usable, size_of * np.expm1(np.minimum(slack, 1.0)), np.exp(bound))
+    errors = np.where(usable, size_of * np.expm1(np.minimum(slack, 1.0)), np.exp(bound + 1e-6))
     total = float(errors.sum()) + charge * math.exp(min(growth, 600.0))
     modulus = np.abs(spectrum)
     total += (unit + 32.0 * UNIT) * float(modulus.sum())

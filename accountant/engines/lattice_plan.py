@@ -182,6 +182,7 @@ def make_plan(
         spacing = _spacing(model, slope, tolerance, cap, is_aligned=unit > 0.0)
         length = (window[1] - window[0]) * len(terms) * 80.0
         length += sum(float(shape.rank[-1]) for shape in shapes) * 1000.0
+        length += sum(float(shape.edge[-1] - shape.edge[0]) for shape in shapes) * 60.0
         spacing = max(spacing, length / _BUDGET, (window[1] - window[0]) / (0.9 * MOST_POINTS))
         if spacing < unit:
             spacing = unit / math.floor(unit / spacing)

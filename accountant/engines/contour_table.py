@@ -83,7 +83,10 @@ class LineTable:
         self.nodes = len(self._u)
         goal = plan.log_delta - (self._k0 - lam * plan.epsilon) - plan.digits
         start = (self.nodes - 0.5) * step
-        self._tail = tail(lines, mu2, start=start, step=step, log_goal=goal) * (1.0 + 1e-9)
+        # no usable period: nothing is proven by this table
+        self._tail = math.inf
+        if 0.0 < start < math.inf and step > 0.0:
+            self._tail = tail(lines, mu2, start=start, step=step, log_goal=goal) * (1.0 + 1e-9)
         found = self._sums(np.array([plan.epsilon]))[0][0]
         self.cancellation = step / math.pi * float(np.abs(self._g).sum()) / max(abs(found), 1e-300)
 
@@ -146,7 +149,7 @@ class LineTable:
         z = self.plan.lam + 1j * self._u
         turned = np.exp(-1j * epsilon * self._u) * self._g
         value = float(turned.real.sum())
-        if value <= 0.0:
+        if not value * self._step > 0.0:
             return -math.inf, -self.plan.lam
         log = math.log(value * self._step / math.pi) + self._k0 - self.plan.lam * epsilon
         return log, -float((turned * z).real.sum()) / value

@@ -14,7 +14,7 @@ from .bounds import ProvenBound
 from .errors import ParameterError
 from .geometry import root_interval
 
-_TOLERANCE = 1e-12
+_TOLERANCE = 1e-11
 
 
 def calibrate(
@@ -68,8 +68,12 @@ def calibrate(
     if not first < last:
         raise ParameterError(f"bracket must be (smaller, larger), but is {bracket}")
 
+    known: dict[float, ProvenBound] = {}
+
     def bound(x: float) -> ProvenBound:
-        return account(make_event(x), adjacency=adjacency, unit=unit, group_size=group_size)
+        if x not in known:
+            known[x] = account(make_event(x), adjacency=adjacency, unit=unit, group_size=group_size)
+        return known[x]
 
     def miss(x: float) -> float:
         return goal.miss(bound(x))
@@ -105,10 +109,10 @@ def calibrate(
             f"  Take {unsafe:g}, or widen bracket."
         )
     safe = _narrow(miss, ends, safe, unsafe)
-    step = 1.0 + 1e-13 if falling else 1.0 - 1e-13
+    step = _TOLERANCE if falling else -_TOLERANCE
     while not goal.is_met(bound(safe)):  # rounding between delta(epsilon) and epsilon(delta)
-        safe *= step
-        step = 1.0 + 2.0 * (step - 1.0)
+        safe *= 1.0 + step
+        step *= 4.0
     return safe
 
 

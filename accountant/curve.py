@@ -79,8 +79,8 @@ class OneWay:
                 low, high = self._tables[-1].epsilon_interval(goal["delta"])
                 wide = high - low > _USEFUL * (1e-3 + high)
             else:
-                ends = self._tables[-1].log_delta_interval(np.array([at]))
-                wide = bool(ends[1][0] - ends[0][0] > _USEFUL) and ends[1][0] > -math.inf
+                low, high = (end[0] for end in self._tables[-1].log_delta_interval(np.array([at])))
+                wide = bool(high > -math.inf and high - low > _USEFUL)
         if wide:
             self._tables.append(self._lattice(**goal))
         return len(self._tables) > before
@@ -119,7 +119,12 @@ class OneWay:
                 return np.minimum(low, high), high
             if self._tables:
                 before = float(gap[worst])
-            at = epsilon[worst] if self._tables else np.median(epsilon)
+            if self._tables:
+                at = epsilon[worst]
+            elif floor is None:
+                at = np.median(epsilon)
+            else:  # the directions are alike near 0, and soon one falls faster
+                at = epsilon[np.argmin(np.abs(epsilon))]
             if not self._add(epsilon=float(at)):
                 return np.minimum(low, high), high
 

@@ -373,7 +373,11 @@ class _Walker:
         if epsilon == math.inf:
             raise self._refused(inner, below, "shuffling reports without noise")
         self.parts.lossy.add(type(event).__name__)
-        self._add(self.parts.pairs, (shuffle.shuffled(epsilon, event.users), None), count)
+        # attained by randomised response of which nobody else holds a one
+        lower = shuffle.CountOfOnes(epsilon, event.users, 0)
+        binary = isinstance(inner, events.PureDpEvent) or inner.num_buckets == 2
+        ends = (shuffle.shuffled(epsilon, event.users), lower if binary else None)
+        self._add(self.parts.pairs, ends, count)
 
     def _tree(self, event: Any, count: int, where: str) -> None:
         _number(check.non_negative, where, "noise_multiplier", event.noise_multiplier)

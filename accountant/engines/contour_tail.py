@@ -115,20 +115,22 @@ def tail(
     e^log_goal or the budget is used up; either way the result is a bound.
     """
     edges = start * 2.0 ** np.arange(0.0, 30.0, 0.5)
-    logs = np.array([_beyond(lines, squared_mu, u) for u in edges])
-    weight = 1.0 / (edges - step) - np.append(1.0 / edges[1:], 0.0)
-    with np.errstate(divide="ignore"):
-        parts = logs + np.log(weight) - math.log(math.pi)
-    small = np.flatnonzero(np.logaddexp.accumulate(parts[::-1])[::-1] < log_goal)
-    end = int(small[0]) if small.size else len(edges)
-    total = float(np.exp(parts[end:]).sum())
+    found, total, end = [], 0.0, len(edges) - 1
+    for index, u in enumerate(edges):
+        # the bound falls with u: its value here holds for all that is left
+        found.append(_beyond(lines, squared_mu, u))
+        left = found[-1] - math.log(u - step) - math.log(math.pi)
+        if left < log_goal or index == end:
+            total, end = math.exp(left), index
+            break
     if end == 0:
         return total
-    if end == len(edges):
-        total, end = total + math.exp(parts[-1]), end - 1
+    logs = np.array(found)
+    weight = 1.0 / (edges[:end] - step) - 1.0 / edges[1 : end + 1]
+    parts = logs[:end] + np.log(weight) - math.log(math.pi)
     low, high, known = edges[:end], edges[1 : end + 1], logs[:end]
     spent, goal = 0, log_goal - math.log(4.0)
-    rest = float(np.exp(parts[:end]).sum())
+    rest = float(np.exp(parts).sum())
     while low.size:
         points, places = np.unique(np.concatenate([low, high]), return_inverse=True)
         spent += sum(line.cost(points) for line in lines)

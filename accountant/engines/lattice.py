@@ -394,8 +394,8 @@ class LatticeTable:
 
 
 def _precision(tolerance: float, target: Target) -> float:
-    """Relative, where epsilon is small."""
-    return tolerance * min(1.0, max(1e-9, 10.0 * target.epsilon))
+    """Relative, where epsilon and the range in which delta falls to 1/e are small."""
+    return tolerance * min(1.0, 10.0 * max(target.epsilon, 1.0 / target.slope))
 
 
 def _window(plan: Plan, offset: float) -> Window:

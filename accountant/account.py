@@ -4,6 +4,7 @@ import math
 from fractions import Fraction
 
 import dp_accounting.dp_event as dpe  # mypy cannot see the package's own re-exports
+import numpy as np
 
 from . import check
 from .adjacency import UNITS, Adjacency, Unit
@@ -64,7 +65,7 @@ def account(
         upper = max((root_interval(p.squared_mu[1])[1] for p in found), default=0.0)
         return ProvenBound(mu=Interval(lower, upper), **terms)  # type: ignore[arg-type]
     from .curve import EngineCurve, WorstOf
-    from .renyi_terms import RenyiOnly
+    from .renyi_terms import RenyiOnly, rdp_of
 
     curves: list[Curve] = [
         RenyiOnly(parts) if parts.renyi else EngineCurve(parts, both_engines=both_engines)
@@ -72,7 +73,13 @@ def account(
     ]
     curve = curves[0] if len(curves) == 1 else WorstOf(curves)
     high = max(_mu_upper(parts) for parts in found)
-    return CurveBound(curve, mu_upper=high, method=_method(found), **terms)
+    return CurveBound(
+        curve,
+        mu_upper=high,
+        rdp=lambda orders: np.max([rdp_of(parts, orders) for parts in found], axis=0),
+        method=_method(found),
+        **terms,
+    )
 
 
 def certified_epsilon(event: dpe.DpEvent, bound: ProvenBound, delta: float) -> Interval:

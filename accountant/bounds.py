@@ -5,6 +5,7 @@ a whole curve from an engine, and its mu is only an enclosure of the best Gaussi
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -107,6 +108,18 @@ class ProvenBound:
         found = [self.delta(float(e)) for e in np.atleast_1d(np.asarray(epsilons, np.float64))]
         return np.array([d.lower for d in found]), np.array([d.upper for d in found])
 
+    def rdp(self, orders: Any) -> NDArray[np.float64]:
+        """Upper limits of the Renyi divergence at each of `orders` > 1, in nats, float[n].
+
+        Source: Mironov, arXiv:1702.07476.
+
+        >>> ProvenBound(mu=Interval(0.5, 0.5), adjacency="add-remove").rdp([8.0, 16.0]).round(12)
+        array([1., 2.])
+        """
+        from .renyi_divergences import rdp_gaussian
+
+        return rdp_gaussian(self.mu.upper, orders)
+
     def by_direction(self, delta: float) -> dict[str, Interval]:
         """Epsilon at `delta` for a record that is removed and for one that is added."""
         both = self.epsilon(delta)
@@ -165,11 +178,26 @@ class CurveBound(ProvenBound):
     again.
     """
 
-    def __init__(self, curve: Curve, *, mu_upper: float, **fields: Any) -> None:
+    def __init__(
+        self,
+        curve: Curve,
+        *,
+        mu_upper: float,
+        rdp: Callable[[NDArray[np.float64]], NDArray[np.float64]],
+        **fields: Any,
+    ) -> None:
         super().__init__(mu=Interval(0.0, mu_upper), **fields)
         object.__setattr__(self, "_curve", curve)
+        object.__setattr__(self, "_rdp", rdp)
 
     _curve: Curve
+    _rdp: Callable[[NDArray[np.float64]], NDArray[np.float64]]
+
+    def rdp(self, orders: Any) -> NDArray[np.float64]:
+        """Upper limits of the Renyi divergence at each of `orders` > 1; the worse direction."""
+        from .renyi_divergences import checked_orders
+
+        return self._rdp(checked_orders(orders))
 
     def __getattribute__(self, name: str) -> Any:
         if name == "mu":

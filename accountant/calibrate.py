@@ -14,7 +14,7 @@ from .bounds import ProvenBound
 from .errors import ParameterError
 from .geometry import root_interval
 
-_TOLERANCE = 1e-11
+_TOLERANCE = 3e-12
 
 
 def calibrate(

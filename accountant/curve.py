@@ -51,6 +51,7 @@ class OneWay:
         self._steps = gaussian_steps(parts, end) if not parts.pairs else None
         self._parts, self._direction, self._end, self._both = parts, direction, end, both
         self._tables: list[Table] = []
+        self._tried: set[tuple[tuple[str, float], ...]] = set()
         self._single = self._steps is None and _is_single(parts)
         if self._single:
             from .pairs.base import Exchanged
@@ -69,6 +70,9 @@ class OneWay:
             _MOST_TABLES if self._steps is not None else _MOST_LATTICES
         ):
             return False
+        if (target := tuple(goal.items())) in self._tried:
+            return False
+        self._tried.add(target)
         before = len(self._tables)
         if self._steps is not None:
             self._tables.append(ContourTable(self._steps, direction=self._direction, **goal))
@@ -171,34 +175,36 @@ class _Searched:
         self.log_delta_interval = curve.log_delta_interval
         self._most = pair.highest
 
-    def _at(self, epsilon: float, end: int) -> float:
-        return float(self.log_delta_interval(np.array([epsilon]))[end][0])
-
     def epsilon_interval(
         self, delta: float | None = None, *, log_delta: float | None = None
     ) -> tuple[float, float]:
         """Enclosure of the smallest epsilon >= 0."""
         goal = math.log(delta) if delta is not None else float(log_delta or 0.0)
         slack = 4.0 * UNIT * abs(goal)
-        upper = self._last(lambda e: self._at(e, 1) > goal - slack, up=True)
-        lower = self._last(lambda e: self._at(e, 0) > goal + slack, up=False)
+        upper = self._last(1, goal - slack, up=True)
+        lower = self._last(0, goal + slack, up=False)
         return min(lower, upper), upper
 
-    def _last(self, leaks: Callable[[float], bool], *, up: bool) -> float:
-        """Where `leaks` ends; the side on which it does not (up) or on which it still does."""
-        if not leaks(0.0):
-            return 0.0
-        low, high = 0.0, 1.0
-        while leaks(high):
-            low, high = high, 2.0 * high
-            if high > 1e6:
-                # beyond the largest finite loss only infinite ones are left
-                return math.inf if up or low > self._most else low
+    def _last(self, end: int, goal: float, *, up: bool) -> float:
+        """Where one end of delta falls below the goal; the side on which it has (up) or has not.
+
+        Many points at once: a pair of many atoms is as quickly asked about 64 points as about one.
+        """
+        at = np.concatenate([[0.0], 2.0 ** np.arange(21.0)])
         while True:
-            middle = 0.5 * (low + high)
-            if not low < middle < high or high - low <= 1e-14 * high:
+            leaks = self.log_delta_interval(at)[end] > goal
+            first = int(np.argmin(leaks)) if not leaks.all() else len(at)
+            if first == len(at):
+                # beyond the largest finite loss only infinite ones are left
+                return math.inf if up or at[-1] > self._most else float(at[-1])
+            if first == 0:
+                return float(at[0])
+            low, high = float(at[first - 1]), float(at[first])
+            between = np.linspace(low, high, 66)
+            inside = (between[1:-1] > low) & (between[1:-1] < high)
+            if high - low <= 1e-14 * high or not inside.any():
                 return high if up else low
-            low, high = (middle, high) if leaks(middle) else (low, middle)
+            at = np.concatenate([[low], between[1:-1][inside], [high]])
 
 
 class EngineCurve:

@@ -148,7 +148,7 @@ def _prv(
 
 
 def _opacus(bound: ProvenBound, delta: float, event: dpe.DpEvent) -> tuple[float, float]:
-    from opacus.accountants.analysis import gdp  # type: ignore[import-not-found]
+    from opacus.accountants.analysis import gdp  # type: ignore[import-not-found, import-untyped, unused-ignore]
 
     parts = _gaussians(event, bound)
     if len(parts.sampled) != 1 or parts.squared_mu[0] > 0 or bound.adjacency == "replace-one":

@@ -19,7 +19,7 @@ from .subsampled import NODES, Array, Kernel, Rule
 
 _CELLS = 640
 _THETAS = 0.5 * math.pi * 2.0 ** -np.arange(12.0)[:, None]
-_MOST_WORK = 15_000_000  # points times nodes
+_MOST_WORK = 6_000_000  # points times nodes
 
 
 class Decay:

@@ -1,6 +1,7 @@
 import math
 
 import dp_accounting
+import dp_accounting.dp_event as dpe
 import mpmath as mp
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from dp_accounting.rdp.rdp_privacy_accountant import (
 )
 
 from privassay.accountant import gaussian, renyi
+from privassay.accountant.account import account
 from privassay.accountant.bounds import Interval, ProvenBound
 from privassay.accountant.errors import ParameterError
 
@@ -325,3 +327,16 @@ def test_curve_of_nothing_and_of_everything():
 def test_bad_numbers_are_refused(call):
     with pytest.raises(ParameterError):
         call()
+
+
+def test_the_divergence_of_a_bound():
+    orders = [1.5, 2.0, 8.0, 64.0]
+    event = dpe.SelfComposedDpEvent(dpe.PoissonSampledDpEvent(0.01, dpe.GaussianDpEvent(0.8)), 1000)
+    found = account(event, adjacency="add-remove").rdp(orders)
+    one = renyi.rdp_subsampled_gaussian(0.01, 0.8, orders)
+    np.testing.assert_allclose(found, 1000 * one, rtol=1e-12)
+    assert np.all(found >= 1000 * one)
+    plain = account(dpe.GaussianDpEvent(2.0), adjacency="replace-one").rdp(orders)
+    np.testing.assert_allclose(plain, np.array(orders) / 2, rtol=1e-12)
+    with pytest.raises(ParameterError, match="orders"):
+        account(event, adjacency="add-remove").rdp([1.0])

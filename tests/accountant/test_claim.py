@@ -3,10 +3,10 @@ import math
 import dp_accounting.dp_event as dpe
 import pytest
 
-from privassay.accountant import gaussian
+from privassay.accountant import gaussian, jsonio
 from privassay.accountant.account import account
 from privassay.accountant.bounds import Interval
-from privassay.accountant.claim import PrivacyClaim
+from privassay.accountant.claim import PrivacyClaim, as_claim
 from privassay.accountant.errors import ClaimError, ParameterError
 
 TERMS = dict(adjacency="add-remove", unit="example")
@@ -48,8 +48,8 @@ def test_other_terms_are_never_compared(terms):
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        (dict(), "neither"),
-        (dict(epsilon=1.0, mu=1.0, delta=0.1), "both"),
+        (dict(), "none is given"),
+        (dict(epsilon=1.0, mu=1.0, delta=0.1), "epsilon and mu"),
         (dict(epsilon=1.0), "needs delta"),
         (dict(epsilon=math.inf, delta=0.1), "claims nothing"),
         (dict(mu=1.0, adversaries=()), "no adversary"),
@@ -90,3 +90,53 @@ def test_text():
     assert PrivacyClaim(mu=0.5, **TERMS).text() == "0.5-GDP, one example, add-remove"
     claim = PrivacyClaim(epsilon=1.0, delta=1e-5, curve="gaussian", **TERMS)
     assert "by the Gaussian curve (mu = 0.268051)" in claim.text()
+
+
+STEPS = dpe.SelfComposedDpEvent(dpe.PoissonSampledDpEvent(0.01, dpe.GaussianDpEvent(1.0)), 10)
+
+
+@pytest.mark.parametrize(
+    "guarantee, text",
+    [
+        ({"rho": 0.5}, "0.5-zCDP"),
+        ({"profile": [[1, 1e-5], [2, 1e-8]]}, "(1, 1e-05), (2, 1e-08)-DP"),
+        ({"event": STEPS}, "as private as SelfComposedDpEvent"),
+        ({"epsilon": 1, "delta": 0}, "(1, 0)-DP"),
+    ],
+)
+def test_other_guarantees(guarantee, text):
+    claim = as_claim({**guarantee, "adjacency": "add-remove", "unit": "example"})
+    assert claim.text() == f"{text}, one example, add-remove"
+    assert jsonio.load(PrivacyClaim, jsonio.dump(claim)) == claim
+    assert not claim.is_curve
+    assert as_claim(claim) is claim
+
+
+def test_what_proves_them():
+    ask = {"adjacency": "add-remove", "unit": "example"}
+    bound = account(dpe.GaussianDpEvent(1.0), adjacency="add-remove")
+    assert as_claim({"rho": 0.5 + 1e-9, **ask}).is_proven_by(bound)
+    assert not as_claim({"rho": 0.499, **ask}).is_proven_by(bound)
+    high = bound.delta(2.0).upper
+    assert as_claim({"profile": [(2.0, high), (0.0, 0.5)], **ask}).is_proven_by(bound)
+    assert not as_claim({"profile": [(2.0, high), (0.0, 0.3)], **ask}).is_proven_by(bound)
+    claim = as_claim({"event": STEPS, **ask})
+    assert claim.proven().epsilon(1e-5) == account(STEPS, adjacency="add-remove").epsilon(1e-5)
+    with pytest.raises(ClaimError, match="cannot be decided"):
+        claim.is_proven_by(bound)
+    with pytest.raises(ClaimError, match="names no event"):
+        as_claim({"rho": 0.5, **ask}).proven()
+
+
+@pytest.mark.parametrize(
+    "given, message",
+    [
+        ({"mu": 1.0}, "needs adjacency and unit"),
+        ({"mu": 1.0, "adjacancy": "add-remove"}, "did you mean 'adjacency'"),
+        ({"rho": 1.0, "mu": 1.0, "adjacency": "add-remove", "unit": "example"}, "mu and rho"),
+        (3.0, "must be a PrivacyClaim"),
+    ],
+)
+def test_a_dictionary_that_is_no_claim(given, message):
+    with pytest.raises(ClaimError, match=message):
+        as_claim(given)

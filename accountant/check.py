@@ -60,6 +60,13 @@ def count(**values: object) -> None:
             raise ParameterError(f"{name} must be a whole number >= 1, but is {value!r}")
 
 
+def whole(**values: object) -> None:
+    """Raise `ParameterError` unless each value is a whole number >= 0; a bool is none."""
+    for name, value in values.items():
+        if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+            raise ParameterError(f"{name} must be a whole number >= 0, but is {value!r}")
+
+
 def same_length(**values: Iterable[object]) -> None:
     """Raise `ParameterError` unless all sequences have the same, non-zero, length."""
     sizes = {name: len(tuple(value)) for name, value in values.items()}

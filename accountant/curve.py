@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from . import check
 from .bounds import Interval
 from .engines.contour import ContourTable, SubsampledStep
+from .engines.rare import RareTable
 from .engines.tpr import tpr_interval
 from .flatten import Parts
 from .geometry import root_interval
@@ -28,6 +29,8 @@ DIRECTIONS: tuple[Direction, Direction] = ("remove", "add")
 _WIDE = 5e-7  # in ln delta: wider than this and another table is made
 _USEFUL = 1e-3  # in ln delta: only where the contour is wider, the lattice is asked too
 _LATTICE_WIDE = 0.05  # the same where only the lattice answers, which is never so narrow
+_LEAST_NOISE = 0.55  # below it a taken draw is seen at once, and the lattice does as well
+_LEAST_STEPS = 12  # fewer are as well on the lattice
 _MOST_TABLES = 8
 _MOST_LATTICES = 4
 
@@ -76,18 +79,31 @@ class OneWay:
         before = len(self._tables)
         if self._steps is not None:
             self._tables.append(ContourTable(self._steps, direction=self._direction, **goal))
-        wide = self._steps is None or self._both
-        if not wide:
-            at = goal.get("epsilon")
-            if at is None:
-                low, high = self._tables[-1].epsilon_interval(goal["delta"])
-                wide = high - low > _USEFUL * (1e-3 + high)
-            else:
-                low, high = (end[0] for end in self._tables[-1].log_delta_interval(np.array([at])))
-                wide = bool(high > -math.inf and high - low > _USEFUL)
-        if wide:
+        if self._steps is not None and self._is_wide(goal) and self._is_rare(self._steps):
+            with np.errstate(all="ignore"):
+                self._tables.append(RareTable(self._steps, direction="remove", **goal))
+        if self._steps is None or self._both or self._is_wide(goal):
             self._tables.append(self._lattice(**goal))
         return len(self._tables) > before
+
+    def _is_wide(self, goal: dict[str, float]) -> bool:
+        """Whether the latest table says too little about its own target."""
+        at = goal.get("epsilon")
+        with np.errstate(all="ignore"):
+            if at is None:
+                low, high = self._tables[-1].epsilon_interval(goal["delta"])
+                return high - low > _USEFUL * (1e-3 + high)
+            low, high = (end[0] for end in self._tables[-1].log_delta_interval(np.array([at])))
+        return bool(high > -math.inf and high - low > _USEFUL)
+
+    def _is_rare(self, steps: Sequence[SubsampledStep]) -> bool:
+        """Whether one rare draw may be behind a wide answer: not where few draws already do it."""
+        drawn = [step for step in steps if step.sampling_rate < 1.0]
+        return (
+            self._direction == "remove"
+            and min((step.noise_multiplier for step in drawn), default=0.0) >= _LEAST_NOISE
+            and sum(step.count for step in drawn) >= _LEAST_STEPS
+        )
 
     def _lattice(self, **goal: float) -> Table:
         from .engines.lattice import LatticeTable

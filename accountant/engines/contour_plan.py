@@ -48,15 +48,23 @@ def reach_for(log_delta: float, total: int, digits: float) -> float:
 class Scan:
     """K, K' and K'' on a grid of real lam."""
 
-    def __init__(self, terms: Sequence[Term], squared_mu: float, sign: int, reach: float) -> None:
+    def __init__(
+        self,
+        terms: Sequence[Term],
+        squared_mu: float,
+        sign: int,
+        reach: float,
+        cuts: Sequence[float] = (),
+    ) -> None:
         self.terms, self.squared_mu, self.sign, self.reach = terms, squared_mu, sign, reach
         self._parts = []
-        for rate, noise, count in terms:
-            kernel = Kernel(rate, noise, sign=sign, reach=reach)
+        cuts = cuts or (math.inf,) * len(terms)
+        for (rate, noise, count), cut in zip(terms, cuts, strict=True):
+            kernel = Kernel(rate, noise, sign=sign, reach=reach, cut=cut)
             width = min(1.5 * noise, 1.5 * noise**2 + 0.2 * noise)
             pieces = min(200, math.ceil((kernel.high - kernel.low) / width))
             rule = kernel.rule(np.linspace(kernel.low, kernel.high, pieces + 1))
-            self._parts.append((count, rule.weight, rule.log_ratio))
+            self._parts.append((count, rule.weight, rule.log_ratio, kernel.missing))
         spread = math.sqrt(self._moments(np.zeros(1))[2][0])
         spread = max(spread, 1e-150)
         top = 60.0 + 2.0 * reach
@@ -67,13 +75,13 @@ class Scan:
         mu2 = self.squared_mu
         k, k1, k2 = 0.5 * mu2 * lam * (lam + 1.0), mu2 * (lam + 0.5), mu2 + 0.0 * lam
         power = 1.0 + lam if self.sign > 0 else -lam
-        for count, weight, ratio in self._parts:
+        for count, weight, ratio, missing in self._parts:
             exponent = power[:, None] * ratio
             over = exponent.max(axis=1) > 690.0
             tilt = np.exp(np.minimum(exponent, 690.0))
             size = tilt @ weight
             with np.errstate(divide="ignore"):
-                log = np.log1p(np.expm1(np.minimum(exponent, 690.0)) @ weight)
+                log = np.log1p(np.expm1(np.minimum(exponent, 690.0)) @ weight - missing)
             first = tilt @ (weight * ratio) / size
             second = tilt @ (weight * ratio**2) / size
             k = k + count * np.where(over, np.inf, log)
@@ -134,10 +142,12 @@ def plan_for(
     epsilon: float | None,
     log_delta: float | None,
     choice: int = 0,
+    cuts: Sequence[float] = (),
 ) -> Plan:
     """A plan for a target epsilon, a target delta, or, where both are known, better for both.
 
-    `choice` 1, 2, ... are the next best ones.
+    `choice` 1, 2, ... are the next best ones. `cuts`: the largest draw of each
+    term, if bounded.
     """
     total = sum(term.number for term in terms)
     found = []
@@ -146,20 +156,20 @@ def plan_for(
         if at is not None and size is None:
             size = -30.0
             for _ in range(4):
-                scan = Scan(terms, squared_mu, sign, reach_for(size, total, digits))
+                scan = Scan(terms, squared_mu, sign, reach_for(size, total, digits), cuts)
                 guess, size = size, max(scan.log_delta(at), -1e6)
                 if abs(guess - size) < 3.0:
                     break
         else:
             size = -30.0 if size is None else size
-            scan = Scan(terms, squared_mu, sign, reach_for(size, total, digits))
+            scan = Scan(terms, squared_mu, sign, reach_for(size, total, digits), cuts)
             if at is None:
                 at = max(0.0, scan.epsilon(size))
                 size = scan.log_delta(at)
         waste, plan = scan.plan(at, size, digits)
-        if waste > 8.0 and sign > 0 and (epsilon is None or log_delta is None):
+        if waste > 8.0 and sign > 0 and not cuts and (epsilon is None or log_delta is None):
             at, size = one_jump(terms, epsilon, log_delta)
-            scan = Scan(terms, squared_mu, sign, reach_for(size, total, digits))
+            scan = Scan(terms, squared_mu, sign, reach_for(size, total, digits), cuts)
             waste, plan = scan.plan(at, size, digits)
         score = max(2.0 - digits, waste + _ROUNDING)
         found.append((score if math.isfinite(score) else math.inf, -digits, plan))

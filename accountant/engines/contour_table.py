@@ -34,10 +34,16 @@ _MOST_WORK = 40_000_000  # nodes of z times nodes of x
 
 
 class Composition(NamedTuple):
-    """What `LineTable` works on: distinct subsampled terms, and the Gaussians as one mu^2."""
+    """What `LineTable` works on: distinct subsampled terms, and the Gaussians as one mu^2.
+
+    With `cuts`, one for each term, P is restricted to the event that no draw of a term is above its
+    cut; delta is then E_P of the payoff on that event, and all of the above holds unchanged, since
+    nothing there needs a total mass of 1.
+    """
 
     terms: tuple[Term, ...]
     squared_mu: Fraction
+    cuts: tuple[float, ...] = ()
 
 
 class LineTable:
@@ -59,10 +65,14 @@ class LineTable:
         sign = 1 if direction == "remove" else -1
         terms, mu2 = composition.terms, float(composition.squared_mu)
         lam, step = plan.lam, 2.0 * math.pi / plan.period
-        self._step, total = step, sum(term.number for term in terms)
+        self._step, total = step, max(1, sum(term.number for term in terms))
         self._log_charge = math.log(total) + log_outside(plan.reach) + 1e-9
-        kernels = [Kernel(t.rate, t.noise, sign=sign, reach=plan.reach) for t in terms]
-        self._beyond = [_Chernoff(mu2) for _ in range(1 + len(plan.beyond))]
+        cuts = composition.cuts or (math.inf,) * len(terms)
+        kernels = [
+            Kernel(term.rate, term.noise, sign=sign, reach=plan.reach, cut=cut)
+            for term, cut in zip(terms, cuts, strict=True)
+        ]
+        self._beyond = [Chernoff(mu2, at) for at in (lam, *plan.beyond)]
         lines, grids = [], []
         for term, kernel in zip(terms, kernels, strict=True):
             power = kernel.power(lam)
@@ -77,17 +87,17 @@ class LineTable:
             proven = low - 1.1 * spread - 2.0 * kernel.outside * math.exp(-min(low, 0.0))
             lines.append(Line(kernel, term.number, lam, proven))
             grids.append(_Grid(kernel, term.number, lam, step, budget, edges, rule))
-            for chernoff, at in zip(self._beyond, (lam, *plan.beyond), strict=True):
-                chernoff.add(at, term.number, kernel.real(rule, edges, at)[1])
+            for chernoff in self._beyond:
+                chernoff.add(term.number, kernel.real(rule, edges, chernoff.lam)[1])
         self._fill(grids, mu2)
         self.nodes = len(self._u)
         goal = plan.log_delta - (self._k0 - lam * plan.epsilon) - plan.digits
         start = (self.nodes - 0.5) * step
-        # no usable period: nothing is proven by this table
+        found, error = (float(end[0]) for end in self._sums(np.array([plan.epsilon])))
+        # no usable period, or a sum that is lost to rounding: nothing is proven by this table
         self._tail = math.inf
-        if 0.0 < start < math.inf and step > 0.0:
+        if 0.0 < start < math.inf and step > 0.0 and error < abs(found):
             self._tail = tail(lines, mu2, start=start, step=step, log_goal=goal) * (1.0 + 1e-9)
-        found = self._sums(np.array([plan.epsilon]))[0][0]
         self.cancellation = step / math.pi * float(np.abs(self._g).sum()) / max(abs(found), 1e-300)
 
     def _fill(self, grids: Sequence["_Grid"], mu2: float) -> None:
@@ -191,10 +201,13 @@ def table_for(
 
     That happens where a single rare draw makes up most of delta (tiny sampling rates).
     """
-    mu2, sign = float(composition.squared_mu), 1 if direction == "remove" else -1
-    plan = plan_for(
-        composition.terms, mu2, sign, epsilon=epsilon, log_delta=log_delta, choice=choice
-    )
+    terms, mu2, cuts = composition.terms, float(composition.squared_mu), composition.cuts
+    sign = 1 if direction == "remove" else -1
+
+    def planned(at: float | None, size: float | None) -> Plan:
+        return plan_for(terms, mu2, sign, epsilon=at, log_delta=size, choice=choice, cuts=cuts)
+
+    plan = planned(epsilon, log_delta)
     table = LineTable(composition, direction, plan)
     for _ in range(2):
         if log_delta is not None:
@@ -207,7 +220,7 @@ def table_for(
             miss = abs(size - plan.log_delta)
         if not 2.0 < miss < math.inf:
             break
-        plan = plan_for(composition.terms, mu2, sign, epsilon=at, log_delta=size, choice=choice)
+        plan = planned(at, size)
         table = LineTable(composition, direction, plan)
     return table
 
@@ -280,15 +293,14 @@ class _Grid:
         return log + self._count * (real + 1j * found.log.imag), rounding, ceiling
 
 
-class _Chernoff:
+class Chernoff:
     """ln delta <= ln c + K(lam) - lam epsilon, with c = lam^lam/(1+lam)^(1+lam)."""
 
-    def __init__(self, mu2: float) -> None:
-        self.lam, self._mu2, self._k = 0.0, mu2, 0.0
+    def __init__(self, mu2: float, lam: float) -> None:
+        self.lam, self._mu2, self._k = lam, mu2, 0.0
 
-    def add(self, lam: float, count: int, log_upper: float) -> None:
+    def add(self, count: int, log_upper: float) -> None:
         """Take `count` steps into account, each with ln E(lam) <= log_upper."""
-        self.lam = lam
         self._k += count * log_upper + 4.0 * UNIT * abs(count * log_upper)
 
     def log_delta(self, epsilon: Array) -> Array:

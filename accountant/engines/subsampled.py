@@ -9,6 +9,8 @@ Source: the pair is Mironov, Talwar & Zhang, arXiv:1908.10530; the rest is deriv
 
 The integral is taken over a window only. Whoever uses it must charge the event that some step falls
 outside (`log_outside`). This keeps the far hump of r^w n, which no run ever sees, from dominating.
+With a `cut`, the law is that of P restricted to x <= cut, a measure of mass below 1, and nothing is
+charged for what lies above the cut.
 
 Three errors are bounded.
 
@@ -28,7 +30,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..mills import UNIT
+from ..mills import UNIT, normal_cdf_interval
 from ..quadrature import gauss_legendre
 
 Array = NDArray[np.float64]
@@ -76,14 +78,31 @@ class Kernel:
         noise: noise multiplier s.
         sign: +1 for "remove", -1 for "add".
         low, high: the window.
-        outside: mass of P outside it, an upper bound.
+        outside: mass of P outside it, an upper bound; what lies above the cut is not counted.
+        missing: mass of n above the cut; its error is within `missing_error`.
     """
 
-    def __init__(self, rate: float, noise: float, *, sign: int, reach: float) -> None:
+    def __init__(
+        self, rate: float, noise: float, *, sign: int, reach: float, cut: float = math.inf
+    ) -> None:
         self.rate, self.noise, self.sign = rate, noise, sign
         self.low = -reach * noise * (1.0 + 8.0 * UNIT)
         self.high = reach * noise * (1.0 + 8.0 * UNIT) + (1.0 if sign > 0 else 0.0)
         self.outside = math.exp(log_outside(reach))
+        self.missing = self.missing_error = 0.0
+        if cut < self.high:
+            self.high = cut
+            z = -cut / noise
+            low, high = normal_cdf_interval(z)
+            self.missing = 0.5 * (low + high)
+            # z is rounded, and the slope of ln Phi(z) is at most |z| + 1
+            room = 4.0 * UNIT * abs(z) * (abs(z) + 1.0) + 4.0 * UNIT
+            self.missing_error = 0.5 * (high - low) + room * high
+
+    @property
+    def _lost(self) -> float:
+        # error of the "1" in E, with the rounding of what is subtracted from it
+        return self.outside + self.missing_error + 4.0 * UNIT * self.missing
 
     def power(self, lam: float) -> float:
         """Real part of the power of r at z = lam + iu."""
@@ -188,12 +207,14 @@ class Kernel:
         if exponent.max() > 690.0:
             return math.inf, math.inf
         terms = rule.weight * np.expm1(exponent)
-        total, size = float(_sum(terms)), float(np.abs(terms).sum())
+        total, size = float(_sum(terms)) - self.missing, float(np.abs(terms).sum())
         weight, phase = self._slack(rule)
         error = float(np.abs(terms) @ weight) + (len(terms) // NODES + 64.0) * UNIT * size
         error += 1.1 * abs(power) * float((rule.weight * np.exp(exponent)) @ phase)
-        error += self.quadrature_error(edges, power, 0.0)
-        return math.log1p(total), math.log1p(total + error) * (1.0 + 4.0 * UNIT)
+        error += self.quadrature_error(edges, power, 0.0) + self.missing_error
+        error += 2.0 * UNIT * (self.missing + abs(total))
+        log = math.log1p(total + error)
+        return math.log1p(total), log + 4.0 * UNIT * abs(log)
 
     def rows(
         self, rule: Rule, edges: Array, lam: float, *, step: float, first: int, count: int
@@ -223,7 +244,7 @@ class Kernel:
             by_imag += far_imag[:, part] @ near[:, part].T
         length = block + len(n) // block + 1
         sums, lone = _sum(near), (_sum(far_real * n)[:, None], _sum(far_imag * n)[:, None])
-        real = by_real[:, :ROW] - by_imag[:, ROW:] + sums[:ROW] + lone[0]
+        real = by_real[:, :ROW] - by_imag[:, ROW:] + sums[:ROW] + (lone[0] - self.missing)
         imag = by_real[:, ROW:] + by_imag[:, :ROW] + sums[ROW:] + lone[1]
         # rounding of the sums
         weight, phase = self._slack(rule)
@@ -233,7 +254,7 @@ class Kernel:
         error = sizes @ (rate * (1.0 + largest)) + float(rate @ largest)
         last = step * ROW * np.arange(first + 1, first + count + 1)
         error += 1.1 * (abs(power) + last) * float((n * tilt) @ phase)
-        error += self.quadrature_error(edges, power, float(last[-1])) + self.outside
+        error += self.quadrature_error(edges, power, float(last[-1])) + self._lost
         return _moments(real.ravel(), self.sign * imag.ravel(), np.repeat(error, ROW))
 
     def at(self, rule: Rule, edges: Array, lam: float, u: Array) -> Moments:
@@ -247,8 +268,8 @@ class Kernel:
         rate = rule.weight * (weight + (2.0 * len(weight) + 60.0) * UNIT)
         error = (np.abs(real) + np.abs(imag)) @ rate
         error += 1.1 * (abs(power) + u) * float((rule.weight * tilt) @ phase)
-        error += self.quadrature_error(edges, power, float(u.max())) + self.outside
-        return _moments(real @ rule.weight, self.sign * (imag @ rule.weight), error)
+        error += self.quadrature_error(edges, power, float(u.max())) + self._lost
+        return _moments(real @ rule.weight - self.missing, self.sign * (imag @ rule.weight), error)
 
 
 def _sum(terms: Array) -> Array:

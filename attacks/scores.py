@@ -35,9 +35,11 @@ class Scores:
         unit: whose data differs.
         tuned_on: what the attack was tuned on; "nothing" or the name of other data.
         seed: root seed of the trials.
+        order: int[n_in + n_out], when each trial was made, the in-trials first; distinct numbers
+            of any origin. None where it is not known or means nothing.
 
     Raises:
-        DesignError: empty, NaN or infinite scores, or an unknown design.
+        DesignError: empty, NaN or infinite scores, an unknown design, or an order that is none.
     """
 
     values_in: NDArray[np.float64]
@@ -49,6 +51,7 @@ class Scores:
     unit: Unit = "example"
     tuned_on: str = "nothing"
     seed: int | None = None
+    order: NDArray[np.int64] | None = None
 
     def __post_init__(self) -> None:
         if self.design not in DESIGNS:
@@ -71,3 +74,16 @@ class Scores:
             raise DesignError(
                 "the attack was tuned on the scores that are to give the bound; tune it on others"
             )
+        if self.order is not None:
+            order = np.asarray(self.order)
+            total = self.values_in.size + self.values_out.size
+            if (
+                order.shape != (total,)
+                or not np.issubdtype(order.dtype, np.integer)
+                or np.unique(order).size != total
+            ):
+                raise DesignError(
+                    f"order must be {total} distinct whole numbers, one for each in-score and then "
+                    f"one for each out-score, but is {self.order!r}"
+                )
+            object.__setattr__(self, "order", order.astype(np.int64))

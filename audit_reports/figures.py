@@ -16,6 +16,8 @@ from ..accountant import gaussian
 from ..accountant.claim import PrivacyClaim
 from .estimators.bound import EmpiricalBound
 from .estimators.clopper_pearson import Floats, upper_limit
+from .estimators.guess_bound import GuessBound
+from .estimators.tradeoff import TradeOff
 from .record import AuditRecord
 from .render import svg
 from .render.reading import (
@@ -28,6 +30,7 @@ from .render.reading import (
     mean_row,
     measured,
     plain,
+    proven_bound,
     strongest,
     subjects,
     utility_readings,
@@ -81,11 +84,13 @@ def tradeoff_name(number: int, mechanism: MechanismResult) -> str:
 # Trade-off.
 
 
-def certified_curve(bound: EmpiricalBound) -> tuple[Floats, Floats]:
+def certified_curve(bound: EmpiricalBound | GuessBound) -> tuple[Floats, Floats]:
     """(FPR upper limits, TPR lower limits): what the trials certify, all thresholds together.
 
     Only the band's limits hold at all thresholds at once; other methods certify one point.
     """
+    if isinstance(bound, GuessBound):  # right guesses say nothing about the two rates
+        return np.empty(0), np.empty(0)
     if bound.method != "band" or not bound.roc:
         return np.array([bound.fpr_upper]), np.array([1.0 - bound.fnr_upper])
     counts = np.asarray(bound.roc, dtype=np.int64)
@@ -95,8 +100,10 @@ def certified_curve(bound: EmpiricalBound) -> tuple[Floats, Floats]:
     return fpr[order], np.maximum.accumulate(tpr[order])
 
 
-def raw_curve(bound: EmpiricalBound) -> tuple[Floats, Floats]:
+def raw_curve(bound: EmpiricalBound | GuessBound) -> tuple[Floats, Floats]:
     """(FPR, TPR) as counted, only where at least 10 false positives carry the point."""
+    if isinstance(bound, GuessBound):
+        return np.empty(0), np.empty(0)
     points = [(fp, tp) for fp, tp in bound.roc if fp >= FEWEST and tp > 0]
     counts = np.asarray(points, dtype=np.float64).reshape(-1, 2)
     return counts[:, 0] / bound.n_out, counts[:, 1] / bound.n_in
@@ -114,7 +121,19 @@ def allowed_tpr(claim: PrivacyClaim, fpr: float) -> float:
     """Largest TPR that the claim allows at `fpr`; rounded in favour of the claim."""
     if claim.is_curve:
         return gaussian.tpr_interval(fpr, mu=claim.gaussian_mu().upper)[1]
-    return _point_tpr(claim.epsilon or 0.0, claim.delta or 0.0, fpr)
+    if claim.epsilon is None or claim.delta is None:
+        return float(TradeOff.of_claim(claim).tpr(fpr)[0])
+    return _point_tpr(claim.epsilon, claim.delta, fpr)
+
+
+def proven_tpr(mechanism: MechanismResult, fpr: Floats) -> Floats:
+    """Largest TPR of any attack at each of `fpr`, as proven; rounded up."""
+    bound = proven_bound(mechanism)
+    if math.isinf(bound.mu.upper):
+        return np.ones(len(fpr))
+    if bound.method == "gaussian":
+        return np.array([bound.tpr(float(x)).upper for x in fpr])
+    return TradeOff.of(bound).tpr(fpr)
 
 
 def _point_tpr(epsilon: float, delta: float, fpr: float) -> float:
@@ -131,10 +150,14 @@ def tradeoff(record: AuditRecord, mechanism: MechanismResult, number: int = 1) -
         number: of the row, for the figure's name.
     """
     claim = record.claim
-    trials = max((a.bound.n_out for a in mechanism.attacks), default=10_000)
+    trials = max((_without(a.bound) for a in mechanism.attacks), default=10_000)
     lowest = 10.0 ** -min(6, max(2, math.floor(math.log10(max(trials, 2)))))
     grid = np.geomspace(lowest, 1.0, 160)
-    proven = [mechanism.proven.tpr(float(x)).upper for x in grid]
+    proven = proven_tpr(mechanism, grid)
+    rates = [x for x in _GRID if x >= lowest]
+    at_rates = proven_tpr(mechanism, np.array(rates))
+    exact = mechanism.proven.method in ("gaussian", "none")
+    which = f"proven, mu <= {at_most(mechanism.proven.mu.upper)}" if exact else "proven"
     allowed = [allowed_tpr(claim, float(x)) for x in grid]
 
     def paint(figure: "Figure") -> None:
@@ -151,7 +174,7 @@ def tradeoff(record: AuditRecord, mechanism: MechanismResult, number: int = 1) -
         handles += chance
         labels.append("chance")
         handles += axes.plot(grid, proven, color=svg.INK, lw=1.3, ls=(0, (4, 1.5, 1, 1.5)))
-        labels.append(f"proven, mu <= {at_most(mechanism.proven.mu.upper)}")
+        labels.append(which)
         for place, attack in enumerate(mechanism.attacks):
             colour, dash = _style(place)
             x, y = raw_curve(attack.bound)
@@ -191,16 +214,21 @@ def tradeoff(record: AuditRecord, mechanism: MechanismResult, number: int = 1) -
             (
                 svg.decimal(x),
                 at_most(allowed_tpr(claim, x)),
-                at_most(mechanism.proven.tpr(x).upper),
+                at_most(float(most)),
                 *(cell for a in mechanism.attacks for cell in _tpr_cells(a.bound, x)),
             )
-            for x in _GRID
-            if x >= lowest
+            for x, most in zip(rates, at_rates, strict=True)
         ),
     )
 
 
-def _tpr_cells(bound: EmpiricalBound, fpr: float) -> tuple[str, str]:
+def _without(bound: EmpiricalBound | GuessBound) -> int:
+    return bound.n_out if isinstance(bound, EmpiricalBound) else bound.canaries // 2
+
+
+def _tpr_cells(bound: EmpiricalBound | GuessBound, fpr: float) -> tuple[str, str]:
+    if isinstance(bound, GuessBound):
+        return "not by guesses", "not by guesses"
     raw = raw_tpr(bound, fpr)
     x, y = certified_curve(bound)
     reached = y[x <= fpr]
@@ -226,12 +254,14 @@ def _tradeoff_conclusion(record: AuditRecord, mechanism: MechanismResult) -> str
             "by an adversary that the claim does not cover: this refutes nothing."
         )
     best = strongest(record, mechanism)
-    certified = "" if best is None else f" (mu >= {at_least(best.bound.mu_lower)})"
+    certified = "" if best is None else f" (mu >= {at_least(best.bound.mu_lower or 0.0)})"
     start = f"{name}: nothing certified{certified} lies outside what the claim allows"
     upper = mechanism.proven.mu.upper
     if math.isinf(upper):
         return f"{start}; but nothing is proven (mu <= inf)."
-    if not record.claim.is_proven_by(mechanism.proven):
+    if record.claim.event is not None:
+        return f"{start}; the claim is the declared event's own curve."
+    if not record.claim.is_proven_by(proven_bound(mechanism)):
         return f"{start}; but the proven curve, mu <= {at_most(upper)}, does."
     return f"{start}; the proven curve, mu <= {at_most(upper)}, does not either."
 

@@ -27,7 +27,7 @@ def checklist(
         f"{m.name}/{a.attack}"
         for m in subjects
         for a in m.attacks
-        if a.attainable_mu is not None and a.bound.mu_lower > a.attainable_mu
+        if a.attainable_mu is not None and (a.bound.mu_lower or 0.0) > a.attainable_mu
     ]
     informed = [a for m in subjects for a in m.attacks if a.attainable_mu is not None]
     public = ", ".join(claim.unprotected)

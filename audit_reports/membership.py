@@ -23,6 +23,7 @@ from ..mechanisms.base import Key, Mechanism
 from ..mechanisms.broken import NoiseHalved
 from ..mechanisms.prototypes import NoisyPrototypes
 from .estimators.alpha_ledger import AlphaLedger
+from .estimators.auc import auc
 from .estimators.estimate import estimate_scores
 from .estimators.power import in_these_worlds, smallest_refutable
 from .results import AttackResult
@@ -168,18 +169,6 @@ def run_trials(
         and isinstance(mechanism, NoisyPrototypes | NoiseHalved),
         sees=adversary(attack.adversary).sees,
     )
-
-
-def auc(values_in: NDArray[np.float64], values_out: NDArray[np.float64]) -> float:
-    """Chance that an in-score is above an out-score, ties counted half.
-
-    >>> auc(np.array([1.0, 2.0]), np.array([0.0, 1.0]))
-    0.875
-    """
-    sorted_out = np.sort(values_out)
-    below = np.searchsorted(sorted_out, values_in, side="left")
-    upto = np.searchsorted(sorted_out, values_in, side="right")
-    return float((below + upto).mean() / (2 * sorted_out.size))
 
 
 def _worlds(

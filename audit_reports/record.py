@@ -94,6 +94,8 @@ class AuditRecord:
         """The attack results as a pandas DataFrame, a row per mechanism and attack."""
         import pandas
 
+        from .render.reading import trials_text
+
         return pandas.DataFrame(
             [
                 {
@@ -110,8 +112,7 @@ class AuditRecord:
                     "delta": a.bound.delta,
                     "confidence": a.bound.confidence,
                     "auc": a.auc,
-                    "trials_in": a.bound.n_in,
-                    "trials_out": a.bound.n_out,
+                    "trials": trials_text(a),
                 }
                 for m in self.mechanisms
                 for a in m.attacks

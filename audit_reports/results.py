@@ -6,8 +6,12 @@ from typing import Any
 from ..accountant.assumption import Assumption
 from ..accountant.bounds import Interval, ProvenBound
 from .estimators.bound import EmpiricalBound
+from .estimators.guess_bound import GuessBound
 from .estimators.power import RefutablePower
 from .verdict import Verdict, Word
+
+PROFILE = (0.0, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
+"""Epsilons at which a record holds the largest delta."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +46,7 @@ class AttackResult:
     auc: float
     scores_sha256: str
     seconds: float
-    bound: EmpiricalBound
+    bound: EmpiricalBound | GuessBound
     power: RefutablePower
 
 

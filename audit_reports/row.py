@@ -22,11 +22,9 @@ from ..mechanisms.prototypes import PrototypeDesign
 from . import membership
 from .declared import design
 from .reporter import Reporter
-from .results import AttackResult, EqualPowerRow, MechanismResult
+from .results import PROFILE, AttackResult, EqualPowerRow, MechanismResult
 from .stages import Stages
 from .verdict import judge
-
-PROFILE = (0.0, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
 
 
 def audit_mechanism(

@@ -13,9 +13,11 @@ from typing import Literal, Protocol, get_args
 from ..accountant.assumption import Assumption
 from ..accountant.bounds import ProvenBound
 from ..accountant.claim import PrivacyClaim
+from ..accountant.conversions import zcdp
 from ..accountant.errors import ClaimError
 from .estimators.bound import EmpiricalBound
-from .estimators.power import RefutablePower
+from .estimators.guess_bound import GuessBound
+from .estimators.power import RefutablePower, claim_mu
 from .text import at_least, at_most
 
 Word = Literal["INVALID", "UNSUPPORTED", "REFUTED", "INCONCLUSIVE", "CONSISTENT"]
@@ -56,7 +58,7 @@ class Measured(Protocol):
     @property
     def adversary(self) -> str: ...  # noqa: D102
     @property
-    def bound(self) -> EmpiricalBound: ...  # noqa: D102
+    def bound(self) -> EmpiricalBound | GuessBound: ...  # noqa: D102
     @property
     def power(self) -> RefutablePower: ...  # noqa: D102
     @property
@@ -137,6 +139,77 @@ def judge(
     )
 
 
+def judge_black_box(
+    claim: PrivacyClaim,
+    *,
+    proven: ProvenBound | None,
+    assumptions: Sequence[Assumption],
+    measured: Sequence[Measured],
+    power_multiple: float,
+) -> Verdict:
+    """The verdict on a mechanism that is known by its outputs or its scores only.
+
+    Args:
+        claim: what is asserted.
+        proven: of the event that the mechanism is meant to be; None if no event was given. Then
+            nothing is proven, and an audit that finds nothing decides nothing.
+        assumptions: of the audit.
+        measured: the attacks' results, all of them.
+        power_multiple: CONSISTENT needs that a mechanism with this multiple of the claimed mu would
+            have been refuted: by the design, and by the attack, which must have found at least one
+            `power_multiple`-th of the claim.
+    """
+    caveats = _caveats(claim, assumptions, measured)
+    unsupported = []
+    if proven is not None and claim.event is None and not claim.is_proven_by(proven):
+        unsupported.append(_exceeds(claim, proven))
+    refuted = [_refutation(claim, m) for m in measured if m.bound.refutes(claim)]
+    if unsupported:
+        return _verdict(
+            "UNSUPPORTED",
+            f"the claim {claim.text()} is not supported: {unsupported[0]}",
+            [*unsupported, *refuted],
+            caveats,
+        )
+    if refuted:
+        text = f"the claim {claim.text()} is refuted: {refuted[0]}"
+        return _verdict("REFUTED", text, refuted, caveats)
+    best = min(measured, key=lambda m: m.power.mu)
+    multiple = math.inf if best.power.multiple is None else best.power.multiple
+    design = (
+        f"an attack as good as any would have refuted mu >= {at_most(best.power.mu)} "
+        f"({at_most(multiple, 3)} times the claim) with probability {best.power.probability:g}"
+    )
+    if proven is None:
+        reason = f"no event is declared, so nothing is proven; {design}"
+        return _verdict(
+            "INCONCLUSIVE", f"no attack refutes {claim.text()}: {reason}", [reason], caveats
+        )
+    if multiple > power_multiple:
+        reason = f"{design}, which is more than {power_multiple:g} times the claim"
+        return _verdict(
+            "INCONCLUSIVE", f"the audit has too little power: {reason}", [reason], caveats
+        )
+    claimed = claim_mu(claim)
+    found = max(m.bound.mu_lower or 0.0 for m in measured)
+    if found * power_multiple < claimed:
+        reason = (
+            f"the attack found mu >= {at_least(found)} only, less than the claimed "
+            f"{at_most(claimed)} over {power_multiple:g}: it may be too weak to find more"
+        )
+        return _verdict(
+            "INCONCLUSIVE", f"the audit has too little power: {reason}", [reason], caveats
+        )
+    within = "the claim is the declared event" if claim.event else _within(claim, proven)
+    return _verdict(
+        "CONSISTENT",
+        f"{within}; no attack refutes the claim, the attack found mu >= {at_least(found)}, and "
+        f"{design}",
+        [within, design],
+        caveats,
+    )
+
+
 def overall(words: Sequence[tuple[str, Word, Word | None]]) -> Verdict:
     """The verdict on a whole run: the worst of its subjects, if its controls behaved.
 
@@ -180,12 +253,19 @@ def _terms(claim: PrivacyClaim) -> tuple[str, float, float]:
     delta = 1e-5 if claim.delta is None else claim.delta
     if claim.mu is not None:
         return "mu", claim.mu, delta
-    if claim.epsilon is None:
-        raise ClaimError("the claim has no guarantee")
-    return "epsilon", claim.epsilon, delta
+    if claim.epsilon is not None:
+        return "epsilon", claim.epsilon, delta
+    if claim.profile:
+        epsilon, delta = min(claim.profile, key=lambda pair: pair[0])
+        return "epsilon", epsilon, delta
+    raise ClaimError("the claim has no single number to compare with")
 
 
 def _exceeds(claim: PrivacyClaim, proven: ProvenBound) -> str:
+    if claim.rho is not None:
+        return (
+            f"exact accounting gives rho >= {at_least(zcdp(proven).lower)}, claimed {claim.rho:g}"
+        )
     name, claimed, delta = _terms(claim)
     value = proven.mu.lower if name == "mu" else proven.epsilon(delta).lower
     at = "" if name == "mu" else f" at delta {delta:g}"
@@ -195,6 +275,8 @@ def _exceeds(claim: PrivacyClaim, proven: ProvenBound) -> str:
 
 
 def _within(claim: PrivacyClaim, proven: ProvenBound) -> str:
+    if claim.rho is not None:
+        return f"exact accounting gives rho <= {at_most(zcdp(proven).upper)}, claimed {claim.rho:g}"
     name, claimed, delta = _terms(claim)
     value = proven.mu.upper if name == "mu" else proven.epsilon(delta).upper
     at = "" if name == "mu" else f" at delta {delta:g}"
@@ -202,13 +284,21 @@ def _within(claim: PrivacyClaim, proven: ProvenBound) -> str:
 
 
 def _refutation(claim: PrivacyClaim, measured: Measured) -> str:
-    bound, name = measured.bound, _terms(claim)[0]
-    if claim.is_curve:
+    bound = measured.bound
+    if claim.is_curve and bound.mu_lower is not None:
         shown = f"mu >= {at_least(bound.mu_lower)} against {at_most(claim.gaussian_mu().upper)}"
+        shown += " claimed"
+    elif claim.epsilon is not None:
+        shown = f"epsilon >= {at_least(bound.epsilon_lower)} at delta {bound.delta:g} claimed"
     else:
-        shown = f"{name} >= {at_least(bound.epsilon_lower)} at delta {bound.delta:g}"
+        shown = "error rates that the claimed curve does not allow"
+        if isinstance(bound, EmpiricalBound) and (point := bound.beyond(claim)) is not None:
+            shown = (
+                f"TPR >= {at_least(point[1])} at FPR <= {at_most(point[0])}, where the claim allows "
+                f"at most {at_most(point[2])}"
+            )
     return (
-        f"the {measured.attack} attack of the {measured.adversary} shows {shown} claimed, "
+        f"the {measured.attack} attack of the {measured.adversary} shows {shown}, "
         f"at confidence {bound.confidence:.4g}"
     )
 

@@ -16,6 +16,7 @@ from ..accountant.event_json import from_dict, to_dict
 from ..accountant.gaussian import epsilon_interval
 from ..accountant.ledger import Ledger
 from ..fl_core.config import parse as parse_file
+from . import verify_black_box
 from .estimators.band import miss_probability
 from .estimators.bound import Counts, EmpiricalBound
 from .estimators.clopper_pearson import epsilon_from_limits, mu_from_limits, upper_limit
@@ -63,6 +64,12 @@ def verify(path: str | Path) -> list[str]:
     done.append("the record's content gives its digest")
     if record.digest != content_digest(jsonio.dump(record)):
         raise RecordError("the record holds numbers that do not survive a round trip")
+    if record.resolved.get("made_by") in verify_black_box.MAKERS:
+        for row in record.mechanisms:
+            verify_black_box.check_row(record, row)
+            done.append(f"{row.name}: {len(row.attacks)} measured bounds, power, verdict")
+        done.append(f"overall verdict: {record.verdict.word}")
+        return done
     _check_against_file(record)
     for row in record.mechanisms:
         _check_mechanism(record, row)
@@ -70,7 +77,7 @@ def verify(path: str | Path) -> list[str]:
             _check_ledger(record, row, path / "ledger" / f"{row.name}.jsonl")
         done.append(f"{row.name}: proven bound, {len(row.attacks)} measured bounds, verdict")
     again = overall([(r.name, r.verdict.word, r.expect) for r in record.mechanisms])
-    _same("the overall verdict", record.verdict, again)
+    same("the overall verdict", record.verdict, again)
     done.append(f"overall verdict: {again.word}")
     return done
 
@@ -78,15 +85,15 @@ def verify(path: str | Path) -> list[str]:
 def _check_mechanism(record: AuditRecord, row: MechanismResult) -> None:
     claim = record.claim
     proven = account(from_dict(row.event), adjacency=claim.adjacency, unit=claim.unit)
-    _close(f"{row.name}: proven mu", row.proven.mu, proven.mu)
-    _same(f"{row.name}: adjacency", row.proven.adjacency, proven.adjacency)
-    _same(f"{row.name}: unit", row.proven.unit, proven.unit)
+    close(f"{row.name}: proven mu", row.proven.mu, proven.mu)
+    same(f"{row.name}: adjacency", row.proven.adjacency, proven.adjacency)
+    same(f"{row.name}: unit", row.proven.unit, proven.unit)
     delta = 1e-5 if claim.delta is None else claim.delta
-    _close(f"{row.name}: proven epsilon", row.proven_epsilon, proven.epsilon(delta))
+    close(f"{row.name}: proven epsilon", row.proven_epsilon, proven.epsilon(delta))
     for epsilon, largest in row.profile:
-        _near(f"{row.name}: delta({epsilon:g})", largest, proven.delta(epsilon).upper)
-    _same(f"{row.name}: group size", row.proven.group_size, proven.group_size)
-    _same(f"{row.name}: method", row.proven.method, proven.method)
+        near(f"{row.name}: delta({epsilon:g})", largest, proven.delta(epsilon).upper)
+    same(f"{row.name}: group size", row.proven.group_size, proven.group_size)
+    same(f"{row.name}: method", row.proven.method, proven.method)
     spent = math.fsum(1.0 - a.bound.confidence for a in row.attacks)
     if spent > (1.0 - record.confidence) * (1.0 + TOLERANCE):
         raise RecordError(
@@ -94,7 +101,9 @@ def _check_mechanism(record: AuditRecord, row: MechanismResult) -> None:
             f"{1.0 - record.confidence:g}"
         )
     for attack in row.attacks:
-        _check_bound(f"{row.name}/{attack.attack}", attack.bound)
+        if not isinstance(attack.bound, EmpiricalBound):
+            raise RecordError(f"{row.name}: a run with an audit file has bounds of counts only")
+        check_bound(f"{row.name}/{attack.attack}", attack.bound)
         _check_power(record, row, attack)
     again = judge(
         claim,
@@ -104,7 +113,7 @@ def _check_mechanism(record: AuditRecord, row: MechanismResult) -> None:
         releases=row.releases,
         power_multiple=record.power_multiple,
     )
-    _same(f"{row.name}: verdict", row.verdict, again)
+    same(f"{row.name}: verdict", row.verdict, again)
 
 
 def _check_against_file(record: AuditRecord) -> None:
@@ -134,15 +143,15 @@ def _check_against_file(record: AuditRecord) -> None:
         "method": methods.pop() if len(methods) == 1 else sorted(methods),
     }
     for key, value in found.items():
-        _same(f"{key} (audit file against record)", value, wanted[key])
+        same(f"{key} (audit file against record)", value, wanted[key])
     for row in record.mechanisms:
         made = [(a.attack, a.adversary, a.trials) for a in row.attacks]
-        _same(f"{row.name}: attacks (audit file against record)", made, wanted["attacks"])
+        same(f"{row.name}: attacks (audit file against record)", made, wanted["attacks"])
     claimed = record.claim.gaussian_mu() if record.claim.is_curve else None
     if claimed is not None and record.claimed_mu is not None:
-        _close("claimed mu", record.claimed_mu, claimed)
+        close("claimed mu", record.claimed_mu, claimed)
     else:
-        _same("claimed mu", record.claimed_mu, claimed)
+        same("claimed mu", record.claimed_mu, claimed)
 
 
 def _check_ledger(record: AuditRecord, row: MechanismResult, path: Path) -> None:
@@ -151,8 +160,8 @@ def _check_ledger(record: AuditRecord, row: MechanismResult, path: Path) -> None
         raise RecordError(f"the run has no ledger for {row.name} ({path.name} is missing)")
     claim = record.claim
     with Ledger(adjacency=claim.adjacency, unit=claim.unit, path=path) as ledger:
-        _same(f"{row.name}: releases", row.releases, len(ledger.entries))
-        _same(f"{row.name}: event", row.event, to_dict(ledger.event()))
+        same(f"{row.name}: releases", row.releases, len(ledger.entries))
+        same(f"{row.name}: event", row.event, to_dict(ledger.event()))
 
 
 def _check_power(record: AuditRecord, row: MechanismResult, attack: AttackResult) -> None:
@@ -178,13 +187,14 @@ def _check_power(record: AuditRecord, row: MechanismResult, attack: AttackResult
         raise RecordError(f"{name}: power is stated at probability {attack.power.probability}")
     claimed, multiple = record.claimed_mu, attack.power.multiple
     if claimed is not None and multiple is not None and not math.isinf(multiple):
-        _near(f"{name}: power multiple", multiple, attack.power.mu / claimed.lower)
+        near(f"{name}: power multiple", multiple, attack.power.mu / claimed.lower)
     if not math.isinf(attack.power.mu):
         largest = epsilon_interval(attack.power.delta, mu=attack.power.mu)[1]
-        _near(f"{name}: power epsilon", attack.power.epsilon, largest)
+        near(f"{name}: power epsilon", attack.power.epsilon, largest)
 
 
-def _check_bound(name: str, bound: EmpiricalBound) -> None:
+def check_bound(name: str, bound: EmpiricalBound) -> None:
+    """The bound must follow from its counts."""
     risk = (1.0 - bound.confidence) / 2.0
     if bound.method not in METHODS:
         raise RecordError(f"{name}: no estimator is called {bound.method!r}")
@@ -203,14 +213,14 @@ def _check_bound(name: str, bound: EmpiricalBound) -> None:
             f"{bound.rate_level:g} they miss with probability {spent:g}"
         )
     fpr, fnr = _limits(bound, bound.counts_mu)
-    _near(f"{name}: FPR limit", bound.fpr_upper, fpr)
-    _near(f"{name}: FNR limit", bound.fnr_upper, fnr)
-    _near(f"{name}: mu", bound.mu_lower, max(0.0, float(mu_from_limits(fpr, fnr))))
+    near(f"{name}: FPR limit", bound.fpr_upper, fpr)
+    near(f"{name}: FNR limit", bound.fnr_upper, fnr)
+    near(f"{name}: mu", bound.mu_lower, max(0.0, float(mu_from_limits(fpr, fnr))))
     fpr, fnr = _limits(bound, bound.counts_epsilon)
     epsilon = max(0.0, float(epsilon_from_limits(fpr, fnr, bound.delta)))
-    _near(f"{name}: epsilon", bound.epsilon_lower, epsilon)
+    near(f"{name}: epsilon", bound.epsilon_lower, epsilon)
     converted = epsilon_interval(bound.delta, mu=bound.mu_lower)[0]
-    _near(f"{name}: epsilon by the Gaussian curve", bound.epsilon_lower_gaussian, converted)
+    near(f"{name}: epsilon by the Gaussian curve", bound.epsilon_lower_gaussian, converted)
 
 
 def _limits(bound: EmpiricalBound, counts: Counts) -> tuple[float, float]:
@@ -220,16 +230,19 @@ def _limits(bound: EmpiricalBound, counts: Counts) -> tuple[float, float]:
     )
 
 
-def _close(what: str, found: Interval, again: Interval) -> None:
-    _near(f"{what} (lower end)", found.lower, again.lower)
-    _near(f"{what} (upper end)", found.upper, again.upper)
+def close(what: str, found: Interval, again: Interval) -> None:
+    """Both ends must be near."""
+    near(f"{what} (lower end)", found.lower, again.lower)
+    near(f"{what} (upper end)", found.upper, again.upper)
 
 
-def _near(what: str, found: float, again: float) -> None:
+def near(what: str, found: float, again: float) -> None:
+    """Equal but for the last digits, in which platforms differ."""
     if not (found == again or math.isclose(found, again, rel_tol=TOLERANCE, abs_tol=1e-12)):
         raise RecordError(f"{what}: the record says {found!r}, but recomputing gives {again!r}")
 
 
-def _same(what: str, found: object, again: object) -> None:
+def same(what: str, found: object, again: object) -> None:
+    """Equal."""
     if found != again:
         raise RecordError(f"{what}: the record says {found!r}, but recomputing gives {again!r}")

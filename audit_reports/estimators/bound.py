@@ -3,32 +3,23 @@
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
+
 from ...accountant import check
 from ...accountant.adjacency import ADJACENCIES, UNITS, Adjacency, Unit, same_terms
 from ...accountant.claim import PrivacyClaim
 from ...accountant.errors import ClaimError, DesignError, ParameterError
 from ...attacks.scores import Scores
+from .designs import require_allowed
 
 Guarantee = Literal["exact", "asymptotic", "Bayesian"]
-
-# What would be valid for a design whose trials are not independent.
-_VALID_INSTEAD = {
-    "one_run": "the one-run estimators (guess counts, or f-DP with the claimed curve) are",
-    "per_round": "the e-process and the guess-count test are",
-    "sequential": "the e-process, which survives looking at the data after every trial, is",
-}
 
 
 def require_independent(scores: Scores, method: str) -> None:
     """Raise `DesignError` unless the trials are independent runs ("many_runs")."""
-    if scores.design == "many_runs":
-        return
-    raise DesignError(
-        f'the scores have design "{scores.design}" but method "{method}" is valid for design '
-        f'"many_runs" only: it needs independent trials.\n'
-        f'  For "{scores.design}", {_VALID_INSTEAD[scores.design]} valid, but not available yet. '
-        "Repeat the whole run for each trial to use this method."
-    )
+    require_allowed(scores.design, method)
+    if scores.design != "many_runs":
+        raise DesignError(f'method "{method}" needs independent trials, design "many_runs"')
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,7 +141,8 @@ class EmpiricalBound:
     def refutes(self, claim: PrivacyClaim) -> bool:
         """Whether the trials contradict `claim` at this confidence.
 
-        A claim of a curve is refuted by `mu_lower`, a claim of one point by `epsilon_lower`.
+        A claim of a Gaussian curve is refuted by `mu_lower`, a claim of one point by
+        `epsilon_lower`, any other by error rates that its trade-off curve does not allow.
 
         Raises:
             ClaimError: another adjacency or unit, or a point claim at another delta.
@@ -158,12 +150,34 @@ class EmpiricalBound:
         same_terms(claim, self, "the empirical bound")
         if claim.is_curve:
             return self.mu_lower > claim.gaussian_mu().upper
-        if claim.epsilon is None or claim.delta != self.delta:
+        if claim.epsilon is None:
+            return self.beyond(claim) is not None
+        if claim.delta != self.delta:
             raise ClaimError(
                 f"the claim is for delta = {claim.delta} but the empirical bound was computed at "
                 f"delta = {self.delta}.\n  Estimate again with delta = {claim.delta}."
             )
         return self.epsilon_lower > claim.epsilon
+
+    def beyond(self, claim: PrivacyClaim) -> tuple[float, float, float] | None:
+        """(FPR, TPR, claimed TPR) where the trials are farthest above the claimed trade-off curve.
+
+        The true FPR is at most the first and the true TPR at least the second number, at this
+        confidence; the claim allows no attack more than the third. None if no point is above.
+        """
+        from .clopper_pearson import upper_limit
+        from .tradeoff import TradeOff
+
+        fpr, fnr = np.array([self.fpr_upper]), np.array([self.fnr_upper])
+        if self.method == "band" and self.roc:  # every threshold is paid for
+            fp, tp = np.asarray(self.roc, dtype=np.int64).T
+            fpr = np.append(fpr, upper_limit(fp, self.n_out, self.rate_level))
+            fnr = np.append(fnr, upper_limit(self.n_in - tp, self.n_in, self.rate_level))
+        allowed = TradeOff.of_claim(claim).fnr(fpr)
+        at = int(np.argmax(allowed - fnr))
+        if not fnr[at] < allowed[at]:
+            return None
+        return float(fpr[at]), float(1.0 - fnr[at]), float(1.0 - allowed[at])
 
     def __repr__(self) -> str:
         def four(counts: Counts) -> str:

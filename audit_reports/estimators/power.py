@@ -17,6 +17,7 @@ from ...accountant.claim import PrivacyClaim
 from .band import pair_level
 from .clopper_pearson import Floats, Ints, limit_table, risk
 from .estimate import METHODS, Method, claim_delta
+from .tradeoff import TradeOff
 
 LARGEST_MU = 50.0
 _MARGIN = 1e-11  # counts that refute by less than this are taken not to
@@ -110,7 +111,7 @@ def smallest_refutable(
         high = _search(0.0, LARGEST_MU, design, probability, every=False)
         if method == "band" and high < math.inf:
             high = _search(0.7 * high, high, design, probability, every=True)
-    claimed, delta = _claimed_mu(claim), claim_delta(claim)
+    claimed, delta = claim_mu(claim), claim_delta(claim)
     return RefutablePower(
         mu=high,
         multiple=high / claimed if claimed > 0.0 else None,
@@ -144,7 +145,7 @@ def in_these_worlds(
         return power
     mu = power.mu * factor
     epsilon = math.inf if math.isinf(mu) else gaussian.epsilon_interval(power.delta, mu=mu)[1]
-    claimed = _claimed_mu(claim)
+    claimed = claim_mu(claim)
     return replace(power, mu=mu, epsilon=epsilon, multiple=mu / claimed if claimed > 0.0 else None)
 
 
@@ -180,12 +181,30 @@ def _search(
     return high
 
 
-def _claimed_mu(claim: PrivacyClaim) -> float:
+def claim_mu(claim: PrivacyClaim) -> float:
+    """The mu that multiples of a claim refer to: the largest whose curve meets the claim.
+
+    0 where no Gaussian curve does (a claim of delta = 0).
+
+    >>> claim = PrivacyClaim(epsilon=1.0, delta=1e-5, adjacency="add-remove", unit="example")
+    >>> round(claim_mu(claim), 6)
+    0.268051
+    """
     if claim.is_curve:
         return claim.gaussian_mu().upper
-    if claim.epsilon is None or not claim.delta:  # delta = 0: no Gaussian curve meets it
-        return 0.0
-    return gaussian.mu_interval(claim.epsilon, claim.delta)[1]
+    if claim.rho is not None:
+        return math.sqrt(2.0 * claim.rho)
+    curve = TradeOff.of_claim(claim)
+    if curve.mu is not None:
+        return curve.mu
+    largest = math.inf
+    deltas = np.minimum(curve.delta_remove, curve.delta_add)
+    for epsilon, delta in zip(curve.epsilon.tolist(), deltas.tolist(), strict=True):
+        if delta <= 0.0:
+            return 0.0
+        if delta < 1.0:
+            largest = min(largest, gaussian.mu_interval(epsilon, delta)[1])
+    return 0.0 if largest == math.inf else largest
 
 
 def _one_thread() -> AbstractContextManager[object]:
@@ -214,9 +233,7 @@ def _refuting(
         needed = claim.gaussian_mu().upper + ndtri(fpr) + _MARGIN
         most = np.searchsorted(ndtri(fnr), -needed, side="left") - 1
     else:
-        epsilon, delta = claim.epsilon or 0.0, claim.delta or 0.0
-        factor = math.exp(min(epsilon, 700.0))
-        allowed = np.maximum(1.0 - delta - factor * fpr, (1.0 - fpr - delta) / factor)
+        allowed = TradeOff.of_claim(claim).fnr(fpr)
         most = np.searchsorted(fnr, allowed * (1.0 - _MARGIN) - 1e-15, side="left") - 1
     return n_in, n_out, np.asarray(most, dtype=np.int64)
 

@@ -16,6 +16,7 @@ from .reading import (
     delta_of,
     measured,
     measured_line,
+    proven_bound,
     proven_line,
     role,
     strongest,
@@ -112,8 +113,10 @@ def claim(record: AuditRecord) -> Section:
     if asserted.is_curve:
         mu = asserted.gaussian_mu().upper
         words += f"two unit normals whose means are {at_most(mu)} apart can be told apart."
-    else:
+    elif asserted.epsilon is not None:
         words += f"epsilon = {asserted.epsilon:g} and delta = {asserted.delta:g} allow."
+    else:
+        words += f"the curve of {asserted.text().split(',')[0]} allows."
     stated = "not stated" if asserted.delta is None else f"{asserted.delta:g}"
     facts = (
         ("in words", words),
@@ -214,7 +217,7 @@ def proven(record: AuditRecord) -> Section:
             m.name,
             _enclosure(m.proven.mu.lower, m.proven.mu.upper),
             _enclosure(m.proven_epsilon.lower, m.proven_epsilon.upper),
-            at_most(m.proven.advantage().upper),
+            at_most(proven_bound(m).advantage().upper),
             f"{m.proven.adjacency}, {m.proven.group_size} {m.proven.unit}",
             m.proven.method,
         )

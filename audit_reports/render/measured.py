@@ -2,12 +2,14 @@
 
 import math
 
+from ..estimators.bound import EmpiricalBound
+from ..estimators.guess_bound import GuessBound
 from ..figures import Drawing, raw_tpr
 from ..record import AuditRecord
 from ..results import AttackResult, MechanismResult
 from ..text import at_least, at_most
 from .blocks import Block, Cell, Figures, Section, Table, Text
-from .reading import by, delta_of
+from .reading import by, delta_of, trials_text
 
 _RATES = (0.1, 0.01, 0.001)
 
@@ -19,7 +21,7 @@ def attacks(record: AuditRecord) -> Section:
         (
             m.name,
             by(a),
-            f"{a.bound.n_in} + {a.bound.n_out}",
+            trials_text(a),
             *(_counted(a, rate) for rate in _RATES),
             f"{a.auc:.3f}",
             f"{a.seconds:.1f}",
@@ -76,7 +78,8 @@ def attacks(record: AuditRecord) -> Section:
 
 
 def _counted(attack: AttackResult, rate: float) -> str:
-    found = raw_tpr(attack.bound, rate)
+    bound = attack.bound
+    found = raw_tpr(bound, rate) if isinstance(bound, EmpiricalBound) else None
     return "too few" if found is None else f"{found:.4f}"
 
 
@@ -88,14 +91,14 @@ def measurement(record: AuditRecord, drawings: dict[str, Drawing]) -> Section:
         (
             m.name,
             by(a),
-            at_least(a.bound.mu_lower),
-            at_least(a.bound.epsilon_lower_gaussian),
+            "not by this method" if a.bound.mu_lower is None else at_least(a.bound.mu_lower),
+            at_least(a.bound.epsilon_lower_gaussian or 0.0),
             at_least(a.bound.epsilon_lower),
             f"{a.bound.confidence:g}",
             "unknown: not the best attack on these worlds"
             if math.isinf(a.power.epsilon)
             else f"epsilon {at_most(a.power.epsilon)} with probability {a.power.probability:g}",
-            at_least(a.bound.ceiling_mu),
+            at_least(a.bound.ceiling_mu or 0.0),
         )
         for m, a in pairs
     )
@@ -104,12 +107,9 @@ def measurement(record: AuditRecord, drawings: dict[str, Drawing]) -> Section:
             f"{m.name}, {by(a)}",
             a.bound.method,
             a.bound.guarantee,
-            a.bound.threshold_from,
+            _chosen(a.bound),
             f"{a.error_share:.3g} of {1.0 - record.confidence:.3g}",
-            f"{a.bound.counts_mu.tp} / {a.bound.counts_mu.fn}",
-            f"{a.bound.counts_mu.fp} / {a.bound.counts_mu.tn}",
-            at_most(a.bound.fpr_upper),
-            at_most(a.bound.fnr_upper),
+            *_outcomes(a.bound),
             a.power.how,
         )
         for m, a in pairs
@@ -184,8 +184,25 @@ def gap(record: AuditRecord, drawings: dict[str, Drawing]) -> Section:
     return Section("gap", "Gap between proof and measurement", (*blocks, table))
 
 
+def _chosen(bound: EmpiricalBound | GuessBound) -> str:
+    return bound.threshold_from if isinstance(bound, EmpiricalBound) else bound.k_from
+
+
+def _outcomes(bound: EmpiricalBound | GuessBound) -> tuple[str, str, str, str]:
+    """Hits / misses, false alarms / rejections, and the limits of the two error rates."""
+    if isinstance(bound, GuessBound):
+        return f"{bound.correct} of {bound.guesses} right", "", "", ""
+    counts = bound.counts_mu
+    return (
+        f"{counts.tp} / {counts.fn}",
+        f"{counts.fp} / {counts.tn}",
+        at_most(bound.fpr_upper),
+        at_most(bound.fnr_upper),
+    )
+
+
 def _gap_row(mechanism: MechanismResult, attack: AttackResult) -> tuple[Cell, ...]:
-    upper, lower = mechanism.proven.mu.upper, attack.bound.mu_lower
+    upper, lower = mechanism.proven.mu.upper, attack.bound.mu_lower or 0.0
     difference = upper - lower
     reachable = attack.attainable_mu
     if math.isinf(upper):

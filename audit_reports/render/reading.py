@@ -1,10 +1,20 @@
 """What the numbers of a record say, in words. No statistics here: all limits are in the record."""
 
+import json
 import math
 from collections.abc import Sequence
+from functools import lru_cache
+
+import numpy as np
 
 from ...accountant import gaussian
+from ...accountant.account import account
+from ...accountant.adjacency import Adjacency, Unit
+from ...accountant.bounds import ProvenBound
+from ...accountant.event_json import from_dict
+from ..estimators.bound import EmpiricalBound
 from ..estimators.estimate import claim_delta
+from ..estimators.tradeoff import TradeOff
 from ..record import AuditRecord
 from ..results import AttackResult, InversionRow, MechanismResult, UtilityRow
 from ..text import at_least, at_most
@@ -32,7 +42,13 @@ def claimed_epsilon(record: AuditRecord) -> float:
     if record.claim.epsilon is not None:
         return record.claim.epsilon
     delta = delta_of(record)
-    return math.inf if delta == 0 else gaussian.epsilon_interval(delta, mu=record.claim.mu or 0)[1]
+    if delta == 0.0:
+        return math.inf
+    if record.claim.mu is not None:
+        return gaussian.epsilon_interval(delta, mu=record.claim.mu)[1]
+    curve = TradeOff.of_claim(record.claim)
+    known = np.maximum(curve.delta_remove, curve.delta_add) <= delta
+    return float(curve.epsilon[known].min()) if known.any() else math.inf
 
 
 def measured(record: AuditRecord, attack: AttackResult) -> float:
@@ -41,7 +57,9 @@ def measured(record: AuditRecord, attack: AttackResult) -> float:
     Of a curve claim the one by the Gaussian curve; of a point claim the one that assumes no curve.
     """
     bound = attack.bound
-    return bound.epsilon_lower_gaussian if record.claim.is_curve else bound.epsilon_lower
+    if record.claim.is_curve and bound.epsilon_lower_gaussian is not None:
+        return bound.epsilon_lower_gaussian
+    return bound.epsilon_lower
 
 
 def inside(record: AuditRecord, attack: AttackResult) -> bool:
@@ -59,11 +77,34 @@ def best_power(record: AuditRecord) -> AttackResult | None:
     """Of each subject the optimal attack by a covered adversary; of these the weakest."""
     best = []
     for row in subjects(record):
-        able = [a for a in row.attacks if a.optimal and inside(record, a)]
+        # of a black box the power is that of an attack as good as any, as its verdict says
+        known = row.ledger_sha256 == ""
+        able = [a for a in row.attacks if (a.optimal or known) and inside(record, a)]
         if not able:
             return None
         best.append(min(able, key=lambda a: a.power.mu))
     return max(best, key=lambda a: a.power.mu, default=None)
+
+
+def trials_text(attack: AttackResult) -> str:
+    """How many trials with and without the record, or how many coins."""
+    bound = attack.bound
+    if isinstance(bound, EmpiricalBound):
+        return f"{bound.n_in} + {bound.n_out}"
+    return f"{bound.canaries} coins, {bound.guesses} guessed"
+
+
+@lru_cache(maxsize=64)
+def _accounted(text: str, adjacency: Adjacency, unit: Unit) -> ProvenBound:
+    return account(from_dict(json.loads(text)), adjacency=adjacency, unit=unit)
+
+
+def proven_bound(mechanism: MechanismResult) -> ProvenBound:
+    """The whole proven curve; a record keeps mu only, which says all about Gaussians alone."""
+    kept = mechanism.proven
+    if kept.method in ("gaussian", "none"):
+        return kept
+    return _accounted(json.dumps(mechanism.event, sort_keys=True), kept.adjacency, kept.unit)
 
 
 def by(attack: AttackResult) -> str:
@@ -129,7 +170,10 @@ def measured_line(record: AuditRecord, *, full: bool = False) -> str:
     mechanism, attack = max(found, key=lambda pair: measured(record, pair[1]))
     value = at_least(measured(record, attack))
     if record.claim.is_curve:
-        shown, after = f"mu >= {at_least(attack.bound.mu_lower)}", f" (epsilon {value} if Gaussian)"
+        shown, after = (
+            f"mu >= {at_least(attack.bound.mu_lower or 0.0)}",
+            f" (epsilon {value} if Gaussian)",
+        )
     else:
         shown, after = f"epsilon >= {value}", ""
     line = f"{plain(mechanism.name, 24)}: {shown} at {100 * record.confidence:g} %{after}"

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from ..record import AuditRecord
+from .reading import trials_text
 
 
 def write_tables(record: AuditRecord, folder: Path) -> tuple[Path, ...]:
@@ -60,8 +61,7 @@ def _bounds(record: AuditRecord) -> list[dict[str, Any]]:
             "power_epsilon (nats)": a.power.epsilon,
             "power_probability (probability)": a.power.probability,
             "auc (fraction)": a.auc,
-            "trials_in (count)": a.bound.n_in,
-            "trials_out (count)": a.bound.n_out,
+            "trials": trials_text(a),
         }
         for m in record.mechanisms
         for a in m.attacks

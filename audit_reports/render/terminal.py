@@ -1,5 +1,8 @@
 """The terminal's words: a line per mechanism, and the verdict box in exactly five lines."""
 
+import math
+
+from ..hazards import FAILED
 from ..record import AuditRecord
 from ..results import MechanismResult
 from ..text import at_least, at_most
@@ -19,7 +22,7 @@ def _line(record: AuditRecord, row: MechanismResult, width: int) -> str:
     if best is None:
         found = "nothing"
     elif record.claim.is_curve:  # what is held against a curve is mu; no conversion is assumed
-        found = f"mu >= {at_least(best.bound.mu_lower)}"
+        found = f"mu >= {at_least(best.bound.mu_lower or 0.0)}"
     else:
         found = f"epsilon >= {at_least(best.bound.epsilon_lower)}"
     if row.expect is None:
@@ -54,3 +57,42 @@ def box(record: AuditRecord) -> list[str]:
         ("controls", controls_line(record, short=True)),
     )
     return [plain(f"{name:<9} {text}", COLUMNS) for name, text in lines]
+
+
+def sheet(record: AuditRecord) -> list[str]:
+    """A record of one mechanism without controls: verdict, numbers, and every reason in full."""
+    row = record.mechanisms[0]
+    lines = [
+        ("verdict", f"{record.verdict.word} (exit {record.verdict.exit_code})"),
+        ("claim", record.claim.text()),
+    ]
+    for attack in row.attacks:
+        bound = attack.bound
+        if bound.mu_lower is not None:
+            gaussian = at_least(bound.epsilon_lower_gaussian or 0.0)
+            lines.append(
+                ("measured", f"mu >= {at_least(bound.mu_lower)} (epsilon {gaussian} if Gaussian)")
+            )
+        lines.append(
+            ("measured", f"epsilon >= {at_least(bound.epsilon_lower)} at delta {bound.delta:g}")
+        )
+        lines.append(
+            ("by", f"{attack.attack}; {bound.method}, {bound.guarantee}, at {bound.confidence:g}")
+        )
+        lines.append(
+            (
+                "power",
+                f"{attack.power.probability:g} from mu {at_most(attack.power.mu)} on, for an "
+                f"attack as good as any ({attack.power.how})",
+            )
+        )
+    if not math.isinf(row.proven_epsilon.upper):
+        lines.append(("proven", f"epsilon <= {at_most(row.proven_epsilon.upper)} for the event"))
+    lines += [("because", reason) for reason in record.verdict.reasons]
+    lines += [("looked at", row.description)]
+    lines += [
+        ("hazard", f"{hazard.text}: {hazard.evidence}")
+        for hazard in record.hazards
+        if hazard.status == FAILED
+    ]
+    return [plain(f"{name:<9} {text}", 400) for name, text in lines]

@@ -1,0 +1,108 @@
+"""`verify` for records without an audit file: black-box audits and audits of one training run."""
+
+import math
+from typing import TYPE_CHECKING, Any
+
+from ..accountant.account import account
+from ..accountant.errors import RecordError
+from ..accountant.event_json import from_dict
+from .blackbox import nothing_proven
+from .estimators.bound import EmpiricalBound
+from .estimators.clopper_pearson import risk
+from .estimators.estimate import claim_delta
+from .estimators.guess_bound import GuessBound
+from .estimators.guess_count import one_run_epsilon
+from .estimators.one_run_fdp import one_run_fdp_epsilon, one_run_mu
+from .estimators.one_run_power import e_process_power, one_run_power
+from .estimators.power import RefutablePower, smallest_refutable
+from .verdict import judge_black_box
+
+if TYPE_CHECKING:
+    from .record import AuditRecord
+    from .results import AttackResult, MechanismResult
+
+MAKERS = ("audit_mechanism", "OneRunAudit")
+
+
+def check_row(record: "AuditRecord", row: "MechanismResult") -> None:
+    """Recompute the bounds, the power and the verdict of one row.
+
+    What cannot be computed again from counts: how far an e-process had been before its end, since
+    that depends on the order of the guesses; its evidence at the end is.
+
+    Raises:
+        RecordError: something does not fit.
+    """
+    from .verify import check_bound, close, same
+
+    claim = record.claim
+    unknown = row.event.get("class") == "UnsupportedDpEvent"
+    proven = (
+        nothing_proven(claim)
+        if unknown
+        else account(from_dict(row.event), adjacency=claim.adjacency, unit=claim.unit)
+    )
+    close(f"{row.name}: proven mu", row.proven.mu, proven.mu)
+    close(
+        f"{row.name}: proven epsilon",
+        row.proven_epsilon,
+        proven.epsilon(claim_delta(claim)),
+    )
+    if len(row.attacks) != 1 or row.attacks[0].bound.confidence < record.confidence:
+        raise RecordError(
+            f"{row.name}: one attack may spend the allowed error, and no more than it"
+        )
+    for attack in row.attacks:
+        name = f"{row.name}/{attack.attack}"
+        if isinstance(attack.bound, EmpiricalBound):
+            check_bound(name, attack.bound)
+        else:
+            _check_guesses(name, attack.bound)
+        _check_power(name, record, attack)
+    again = judge_black_box(
+        claim,
+        proven=None if unknown else proven,
+        assumptions=row.assumptions,
+        measured=row.attacks,
+        power_multiple=record.power_multiple,
+    )
+    same(f"{row.name}: verdict", row.verdict, again)
+    same("the overall verdict", record.verdict, again)
+
+
+def _check_guesses(name: str, bound: GuessBound) -> None:
+    from .verify import near
+
+    counts: dict[str, Any] = {
+        "canaries": bound.canaries,
+        "guesses": bound.guesses,
+        "correct": bound.correct,
+        "alpha": risk(bound.confidence),
+    }
+    if bound.method == "one_run_fdp" and bound.guesses:
+        near(f"{name}: mu", bound.mu_lower or 0.0, one_run_mu(**counts))
+        epsilon = one_run_fdp_epsilon(delta=bound.delta, **counts)
+        near(f"{name}: epsilon", bound.epsilon_lower, epsilon)
+    elif bound.method == "guess_count" and bound.guesses and bound.k_in is not None:
+        epsilon = one_run_epsilon(delta=bound.delta, **counts)
+        near(f"{name}: epsilon", bound.epsilon_lower, epsilon)
+    elif (bound.mu_lower or 0.0) > (bound.ceiling_mu or 0.0):
+        raise RecordError(f"{name}: mu is above what so many guesses could show")
+
+
+def _check_power(name: str, record: "AuditRecord", attack: "AttackResult") -> None:
+    bound, claim, confidence = attack.bound, record.claim, attack.bound.confidence
+    again: RefutablePower
+    if isinstance(bound, EmpiricalBound):
+        again = smallest_refutable(bound.n_in, bound.n_out, claim, confidence=confidence)
+    elif bound.method == "e_process":
+        most = record.resolved.get("most_guesses")
+        if not isinstance(most, int) or most < bound.guesses:
+            raise RecordError(f"{name}: the record does not say how many guesses were planned")
+        again = e_process_power(most, claim, confidence=confidence)
+    else:
+        again = one_run_power(attack.trials, claim, confidence=confidence, method=bound.method)
+    if not (again.mu == attack.power.mu or math.isclose(attack.power.mu, again.mu, rel_tol=0.01)):
+        raise RecordError(
+            f"{name}: power: the record says mu {attack.power.mu}, recomputing gives {again.mu}"
+        )

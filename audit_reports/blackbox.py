@@ -260,7 +260,7 @@ def _lowest_bits(
     found, _ = _attack(trials, claim, confidence, seed, "fast", ("bits",))
     failed = found.bound.refutes(claim)
     evidence = (
-        f"the lowest bits of the outputs alone contradict the claim (mu >= "
+        "the lowest bits of the outputs alone contradict the claim (mu >= "
         f"{at_least(found.bound.mu_lower or 0.0)} at confidence {confidence:g}); release values on a "
         "fixed grid, or use an exact sampler. The verdict leaves these bits aside"
         if failed

@@ -72,7 +72,7 @@ def joined(first: Any, second: Any) -> Any:
     if isinstance(second, np.ndarray) and isinstance(first, np.ndarray):
         return np.concatenate([first, second])
     kinds = _kind(first), _kind(second)
-    if kinds[0] != kinds[1]:
+    if kinds[0] != kinds[1] or kinds[0] == "plain":
         raise DesignError(
             f"data and candidates must be of one kind, but are {type(first).__name__} and "
             f"{type(second).__name__}"
@@ -97,6 +97,8 @@ def _kind(data: Any) -> str:
         return "pandas"
     if hasattr(data, "select") and hasattr(data, "features"):
         return "hugging face"
+    if isinstance(data, list | np.ndarray):
+        return "plain"
     if type(data).__module__.startswith("torch") or hasattr(data, "__getitem__"):
         return "torch"
     raise DesignError(f"data must be {_KINDS}, but is {type(data).__name__}")

@@ -67,7 +67,7 @@ def all_figures(record: AuditRecord) -> dict[str, Drawing]:
     """Every figure for which the record has data, by file stem."""
     found = {}
     for number, row in enumerate(record.mechanisms, start=1):
-        if row.attacks:
+        if any(isinstance(a.bound, EmpiricalBound) for a in row.attacks):
             found[tradeoff_name(number, row)] = tradeoff(record, row, number)
     if record.mechanisms:
         found["bounds"] = bounds(record)

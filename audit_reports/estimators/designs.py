@@ -44,7 +44,7 @@ def require_allowed(design: str, method: str) -> None:
     privassay.accountant.errors.DesignError: method "band" is not valid for design "one_run": the \
 canaries of one training depend on each other.
       Valid for "one_run": "one_run_fdp" (the default), "guess_count". Repeat the whole run for \
-each trial to use "band".
+each trial (design "many_runs") to use "band".
     """
     valid = ALLOWED[design]
     if method in valid:
@@ -54,5 +54,6 @@ each trial to use "band".
     )
     raise DesignError(
         f'method "{method}" is not valid for design "{design}": {_WHY[design]}.\n'
-        f'  Valid for "{design}": {names}. Repeat the whole run for each trial to use "{method}".'
+        f'  Valid for "{design}": {names}. Repeat the whole run for each trial '
+        f'(design "many_runs") to use "{method}".'
     )

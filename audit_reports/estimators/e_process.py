@@ -17,13 +17,11 @@ Source: Ville, 1939; Robbins & Siegmund, 1970 (mixtures); Waudby-Smith & Ramdas,
 """
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.special import betaincc, betaln, logsumexp, ndtr, ndtri, xlogy
+from scipy.special import logsumexp
 
 from ...accountant import check, gaussian
 from ...accountant.adjacency import Adjacency, Unit
@@ -35,11 +33,18 @@ from .guess_bound import GuessBound
 from .guess_count import epsilon_from_rate
 from .guesses import Canaries, check_seed, coin_flips, is_constant
 from .tradeoff import TradeOff
-
-_SHARES = np.array(
-    [0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 0.999]
+from .wealth import (
+    LOG_BETS,
+    Lines,
+    crossing,
+    large_log_mixture,
+    log_bets,
+    log_mixture,
+    log_wealth,
+    mu_from_rate,
+    right_rate,
 )
-_LOG_BETS = math.log(3 * _SHARES.size)
+
 _BURN_IN = 16
 
 
@@ -136,10 +141,10 @@ class EProcess:
 
         def log_e(mus: Floats) -> Floats:
             return np.concatenate(
-                [_log_wealth(counts, _Lines.of(TradeOff.gaussian(float(mu)))) for mu in mus]
+                [log_wealth(counts, Lines.of(TradeOff.gaussian(float(mu)))) for mu in mus]
             )
 
-        found = _crossing(log_e, 0.0, 8.0, float(self._goal(counts)[0]), 8)
+        found = crossing(log_e, 0.0, 8.0, float(self._goal(counts)[0]), 8)
         self._best_mu = max(self._best_mu, found)
         return self._best_mu
 
@@ -150,8 +155,8 @@ class EProcess:
         run, the average is valid.
         """
         if self.abstention:
-            return float(_log_wealth(self.counts[None, :], _Lines.of(tradeoff))[0])
-        return float(_log_mixture(self.counts[None, :], right_rate(tradeoff))[0])
+            return float(log_wealth(self.counts[None, :], Lines.of(tradeoff))[0])
+        return float(log_mixture(self.counts[None, :], right_rate(tradeoff))[0])
 
     def refutes(self, tradeoff: TradeOff) -> bool:
         """Whether the evidence against `tradeoff` is at least 1/alpha at this moment."""
@@ -178,131 +183,24 @@ class EProcess:
 
     def _log_e(self, path: Ints, parameter: float) -> Floats:
         if self.abstention:
-            return _log_wealth(path, _Lines.point(parameter, self.delta))
-        # The mixture is at most the likelihood ratio of the observed rate, which is cheap.
-        right = (path[:, 0] + path[:, 2]).astype(np.float64)
-        wrong = (path[:, 1] + path[:, 3]).astype(np.float64)
-        guesses = np.maximum(1.0, right + wrong)
-        most = xlogy(right, right / guesses / parameter)
-        most += xlogy(wrong, wrong / guesses / (1.0 - parameter))
-        worth = most > -math.log(self._alpha) - 1e-6
-        found = np.full(len(path), -math.inf)
-        if worth.any():
-            found[worth] = _log_mixture(path[worth], parameter)
-        return found
+            return log_wealth(path, Lines.point(parameter, self.delta))
+        return large_log_mixture(path, parameter, -math.log(self._alpha) - 1e-6)
 
     def _first_crossing(self, row: Ints, goal: float) -> float:
         right = int(row[0, 0] + row[0, 2])
         if self.abstention:
 
-            def log_wealth(epsilons: Floats) -> Floats:
+            def averaged(epsilons: Floats) -> Floats:
                 delta = np.full((epsilons.size, 1), self.delta)
-                lines = _Lines(np.exp(epsilons)[:, None], delta, delta)
-                return np.asarray(logsumexp(_log_bets(row, lines)[0], axis=1) - _LOG_BETS)
+                lines = Lines(np.exp(epsilons)[:, None], delta, delta)
+                return np.asarray(logsumexp(log_bets(row, lines)[0], axis=1) - LOG_BETS)
 
             # wealth is at most (1 + e^-epsilon)^right
-            return _crossing(log_wealth, 0.0, math.log(right + 1.0) + 1.0, goal, 32)
+            return crossing(averaged, 0.0, math.log(right + 1.0) + 1.0, goal, 32)
         # Above the observed rate the likelihood falls, so the evidence is at most 1.
         guesses = int(row[0, :4].sum())
         high = max(0.5, right / guesses)
-        return _crossing(lambda rates: _log_mixture(row, rates), 0.5, high, goal, 48)
-
-
-def _crossing(
-    log_e: Callable[[Floats], Floats], low: float, high: float, goal: float, cells: int
-) -> float:
-    """First parameter from `low` up where the evidence is below `goal`, on ever finer grids.
-
-    Rounded down: the evidence was evaluated there and is enough.
-    """
-    for turn in range(12):
-        at = np.linspace(low, high, cells + 1)
-        below = log_e(at) < goal
-        first = int(np.argmax(below))
-        if first == 0:
-            # none is below: only at the start may that be the whole range
-            return high if not below[0] and turn == 0 else low
-        low, high = float(at[first - 1]), float(at[first])
-        if high - low <= 1e-11 * max(1.0, low):
-            break
-    return low
-
-
-def right_rate(tradeoff: TradeOff) -> float:
-    """Largest probability of a right guess about a fair coin, without abstaining; rounded up."""
-    if tradeoff.mu is not None:
-        return min(1.0, float(ndtr(0.5 * tradeoff.mu)) * (1.0 + 1e-14))
-    shrunk = np.exp(-tradeoff.epsilon)
-    delta = 0.5 * (tradeoff.delta_remove + tradeoff.delta_add)
-    return min(1.0, float(np.min((1.0 + delta * shrunk) / (1.0 + shrunk))) * (1.0 + 1e-14))
-
-
-def mu_from_rate(rate: float) -> float:
-    """Smallest mu with Phi(mu/2) >= `rate`; rounded down."""
-    return max(0.0, -2.0 * float(ndtri(1.0 - rate)) * (1.0 - 1e-13) - 1e-15) if rate > 0.5 else 0.0
-
-
-def _log_mixture(path: Ints, rate: float | Floats) -> Floats:
-    """Logarithm of the mixture's likelihood ratio against `rate`, float[n]; 1 row or 1 rate."""
-    right = (path[:, 0] + path[:, 2]).astype(np.float64)
-    wrong = (path[:, 1] + path[:, 3]).astype(np.float64)
-    p = np.atleast_1d(np.asarray(rate, dtype=np.float64))
-    with np.errstate(divide="ignore", invalid="ignore", under="ignore"):
-        above = np.log(betaincc(right + 0.5, wrong + 0.5, p))
-        prior = math.log(math.pi) + np.log(betaincc(0.5, 0.5, p))
-        null = right * np.log(p) + wrong * np.log1p(-p)
-        found = betaln(right + 0.5, wrong + 0.5) + above - prior - null
-    return np.asarray(np.where(p >= 1.0, -math.inf, found))
-
-
-class _Lines(NamedTuple):
-    """e^epsilon and the two deltas, float[k, 1] each."""
-
-    grown: Floats
-    remove: Floats
-    add: Floats
-
-    @classmethod
-    def of(cls, tradeoff: TradeOff) -> "_Lines":
-        kept = tradeoff.epsilon < 300.0
-        return cls(
-            np.exp(tradeoff.epsilon[kept])[:, None],
-            tradeoff.delta_remove[kept][:, None],
-            tradeoff.delta_add[kept][:, None],
-        )
-
-    @classmethod
-    def point(cls, epsilon: float, delta: float) -> "_Lines":
-        both = np.array([[delta]])
-        return cls(np.array([[math.exp(epsilon)]]), both, both)
-
-
-def _log_wealth(path: Ints, lines: _Lines) -> Floats:
-    """Logarithm of the wealth averaged over bets and lines, float[n]."""
-    k = lines.grown.size
-    if k == 0:
-        return np.zeros(len(path))
-    logs = _log_bets(path, lines).reshape(len(path), -1)
-    return np.asarray(logsumexp(logs, axis=1) - _LOG_BETS - math.log(k))
-
-
-def _log_bets(path: Ints, lines: _Lines) -> Floats:
-    """Logarithm of the wealth of every bet, float[n, lines, bets]."""
-    grown, remove, add = lines
-    total = path.sum(axis=1)
-    logs = []
-    for columns, mean in (
-        ((0, 1), 0.5 * remove),
-        ((2, 3), 0.5 * add),
-        ((0, 1, 2, 3), 0.5 * (remove + add)),
-    ):
-        right = path[:, columns[::2]].sum(axis=1)[:, None, None]
-        wrong = path[:, columns[1::2]].sum(axis=1)[:, None, None]
-        share = _SHARES / (grown + mean)  # of the wealth: not all of it can be lost
-        gain, loss, rest = share * (1.0 - mean), -_SHARES, -share * mean
-        log = right * np.log1p(gain) + wrong * np.log1p(loss)
-        logs.append(log + (total[:, None, None] - right - wrong) * np.log1p(rest))
-    return np.concatenate(logs, axis=2)
+        return crossing(lambda rates: log_mixture(row, rates), 0.5, high, goal, 48)
 
 
 def e_process_bound(

@@ -113,7 +113,7 @@ def estimate(
     >>> round(found.mu_lower, 3), found.refutes(claim)
     (3.014, True)
     >>> found = estimate([3.0] * 100, [0.0] * 100, design="one_run", claim=claim)
-    >>> found.method, found.correct, found.refutes(claim)
+    >>> found.method, found.canaries, found.refutes(claim)
     ('one_run_fdp', 100, True)
     """
     scores = Scores(

@@ -265,6 +265,25 @@ def reproduce(record: AuditRecord) -> Section:
         ("platform", where.platform),
         ("packages", ", ".join(f"{k} {v}" for k, v in sorted(where.packages.items()))),
     )
+    if "made_by" in record.resolved:
+        return Section(
+            "reproduce",
+            "Reproduce",
+            (
+                Text(
+                    "This file holds the whole record: the command recomputes bounds, power and "
+                    "verdict from it alone. The mechanism's own code is not in it. Epsilon is "
+                    f"stated at delta = {delta_of(record):g} throughout."
+                ),
+                Code("Command", "privassay verify report.html"),
+                Facts(tuple(fact for fact in facts if fact[1])),
+                Code(
+                    "How it was asked for",
+                    json.dumps(record.resolved, indent=1, sort_keys=True, ensure_ascii=False),
+                    folded=True,
+                ),
+            ),
+        )
     blocks = (
         Text(
             "This file holds the whole record: the first command recomputes bounds and verdict "

@@ -277,7 +277,8 @@ def threats(record: AuditRecord) -> Section:
     for row in record.mechanisms:
         for attack in row.attacks:
             seen.setdefault(attack.adversary, attack)
-    names = list(dict.fromkeys([*record.claim.adversaries, *seen]))
+    by_caller = "made_by" in record.resolved  # no federation: what is seen is the caller's choice
+    names = list(seen) if by_caller else list(dict.fromkeys([*record.claim.adversaries, *seen]))
     rows = []
     for name in names:
         known = ADVERSARIES.get(name)
@@ -288,8 +289,13 @@ def threats(record: AuditRecord) -> Section:
             (
                 name,
                 seen[name].sees if name in seen else (known.sees if known else NOT_STATED),
-                known.knows if known else NOT_STATED,
-                known.may if known else NOT_STATED,
+                *(
+                    ("how the mechanism works, and both data sets", "only look")
+                    if by_caller
+                    else (known.knows, known.may)
+                    if known
+                    else (NOT_STATED, NOT_STATED)
+                ),
                 "inside" if name in record.claim.adversaries else "OUTSIDE: refutes nothing",
                 ", ".join(tried) or "none: not tested",
             )

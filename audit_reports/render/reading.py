@@ -46,6 +46,8 @@ def claimed_epsilon(record: AuditRecord) -> float:
         return math.inf
     if record.claim.mu is not None:
         return gaussian.epsilon_interval(delta, mu=record.claim.mu)[1]
+    if record.claim.event is not None:
+        return record.claim.proven().epsilon(delta).upper
     curve = TradeOff.of_claim(record.claim)
     known = np.maximum(curve.delta_remove, curve.delta_add) <= delta
     return float(curve.epsilon[known].min()) if known.any() else math.inf

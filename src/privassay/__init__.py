@@ -29,6 +29,12 @@ _HOME = {
     "EmpiricalBound": "audit_reports.estimators.bound",
     "estimate": "audit_reports.estimators.estimate",
     "AuditRecord": "audit_reports.record",
+    "audit_mechanism": "audit_reports.blackbox",
+    "OneRunAudit": "audit_reports.one_run",
+    "search_neighbours": "audit_reports.neighbours",
+    "adversarial_pairs": "audit_reports.neighbours",
+    "TradeOff": "audit_reports.estimators.tradeoff",
+    "EProcess": "audit_reports.estimators.e_process",
     "run": "audit_reports.run",
     "verify": "audit_reports.verify",
 }

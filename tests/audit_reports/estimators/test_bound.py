@@ -91,6 +91,6 @@ def test_other_terms_are_not_compared(bound, make_claim, other):
 
 @pytest.mark.parametrize("design", ["one_run", "per_round", "sequential"])
 def test_designs_that_are_not_independent_say_what_is_valid(make_scores, design):
-    with pytest.raises(DesignError, match=f"{design}.*not available yet") as caught:
+    with pytest.raises(DesignError, match=design) as caught:
         require_independent(make_scores([1.0], [0.0], design=design), "band")
     assert "many_runs" in str(caught.value)

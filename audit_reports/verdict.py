@@ -291,8 +291,10 @@ def _refutation(claim: PrivacyClaim, measured: Measured) -> str:
     elif claim.epsilon is not None:
         shown = f"epsilon >= {at_least(bound.epsilon_lower)} at delta {bound.delta:g} claimed"
     else:
-        shown = "error rates that the claimed curve does not allow"
-        if isinstance(bound, EmpiricalBound) and (point := bound.beyond(claim)) is not None:
+        shown = "more than the claimed curve allows"
+        if isinstance(bound, GuessBound):
+            shown = f"{bound.correct} of {bound.guesses} guesses right, {shown}"
+        elif (point := bound.beyond(claim)) is not None:
             shown = (
                 f"TPR >= {at_least(point[1])} at FPR <= {at_most(point[0])}, where the claim allows "
                 f"at most {at_most(point[2])}"

@@ -6,17 +6,19 @@ the verdict is REFUTED or INCONCLUSIVE. With an event the accountant's bound hol
 implements it, which the audit tries to disprove; then it can be CONSISTENT.
 """
 
+import json
 import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Literal, get_args
 
 import dp_accounting.dp_event as dpe  # mypy cannot see the package's own re-exports
 import numpy as np
 from numpy.typing import NDArray
 
-from ..accountant import check
+from ..accountant import check, jsonio
 from ..accountant.account import account
 from ..accountant.assumption import Assumption
 from ..accountant.bounds import Interval, ProvenBound
@@ -27,7 +29,7 @@ from ..attacks.scores import Scores
 from . import provenance
 from .estimators.auc import auc
 from .estimators.estimate import claim_delta, estimate_scores
-from .estimators.power import smallest_refutable
+from .estimators.power import RefutablePower, smallest_refutable
 from .hazards import FAILED, OPEN
 from .record import SCHEMA_VERSION, AuditRecord
 from .results import PROFILE, AttackResult, Hazard, MechanismResult
@@ -222,9 +224,24 @@ def _attack(
     families: tuple[str, ...] | None,
 ) -> tuple[AttackResult, str]:
     """The result of the learnt attack, and what it looks at."""
+    start = time.monotonic()
+    scores, looks = _scores(trials, claim, seed, budget, families)
+    found = result_of(scores, claim, confidence=confidence, seconds=time.monotonic() - start)
+    return found, (
+        f"the attack was learnt on {len(trials.learning[0])} + {len(trials.learning[1])} of its "
+        f"outputs and looks at {looks}"
+    )
+
+
+def _scores(
+    trials: _Trials,
+    claim: PrivacyClaim,
+    seed: int,
+    budget: Budget,
+    families: tuple[str, ...] | None,
+) -> tuple[Scores, str]:
     from ..attacks.black_box import learn
 
-    start = time.monotonic()
     attack = learn(
         *trials.learning,
         rng=np.random.default_rng(seed_of(seed, "attack")),
@@ -244,11 +261,7 @@ def _attack(
         tuned_on="the other half of the outputs",
         seed=seed,
     )
-    found = result_of(scores, claim, confidence=confidence, seconds=time.monotonic() - start)
-    return found, (
-        f"the attack was learnt on {len(trials.learning[0])} + {len(trials.learning[1])} of its "
-        f"outputs and looks at {attack.description}"
-    )
+    return scores, attack.description
 
 
 def _lowest_bits(
@@ -257,12 +270,13 @@ def _lowest_bits(
     """Whether the number format alone refutes the claim: a finding, not part of the verdict."""
     if trials.rounded() is trials:
         return ()
-    found, _ = _attack(trials, claim, confidence, seed, "fast", ("bits",))
-    failed = found.bound.refutes(claim)
+    scores, _ = _scores(trials, claim, seed, "fast", ("bits",))
+    bound = estimate_scores(scores, claim, confidence=confidence, method="band")
+    failed = bound.refutes(claim)
     evidence = (
         "the lowest bits of the outputs alone contradict the claim (mu >= "
-        f"{at_least(found.bound.mu_lower or 0.0)} at confidence {confidence:g}); release values on a "
-        "fixed grid, or use an exact sampler. The verdict leaves these bits aside"
+        f"{at_least(bound.mu_lower)} at confidence {confidence:g}); release values on "
+        "a fixed grid, or use an exact sampler. The verdict leaves these bits aside"
         if failed
         else "an attack on the lowest bits of the outputs found nothing that contradicts the claim"
     )
@@ -275,6 +289,18 @@ def _lowest_bits(
             evidence=evidence,
         ),
     )
+
+
+def power_of(n_in: int, n_out: int, claim: PrivacyClaim, confidence: float) -> RefutablePower:
+    """`smallest_refutable`, kept: it may take seconds, and audits repeat their design."""
+    text = jsonio.canonical(jsonio.dump(claim))
+    return _power_of(n_in, n_out, text, confidence)
+
+
+@lru_cache(maxsize=64)
+def _power_of(n_in: int, n_out: int, text: str, confidence: float) -> RefutablePower:
+    claim = jsonio.load(PrivacyClaim, json.loads(text))
+    return smallest_refutable(n_in, n_out, claim, confidence=confidence)
 
 
 def result_of(
@@ -298,7 +324,7 @@ def result_of(
         scores_sha256=array_hash(scores.values_in, scores.values_out),
         seconds=round(seconds, 3),
         bound=bound,
-        power=smallest_refutable(n_in, n_out, claim, confidence=confidence),
+        power=power_of(n_in, n_out, claim, confidence),
     )
 
 

@@ -1,8 +1,8 @@
 """The search for the worst neighbouring data sets, on a budget.
 
 Every pair of neighbours is audited with a few outputs, the more telling half with twice as many,
-and so on (successive halving, arXiv:1502.07943). The winner is fixed before the bound is computed, and
-the bound rests on fresh outputs: nothing that was looked at is tested on what was looked at.
+and so on (successive halving, arXiv:1502.07943). The winner is fixed before the bound is computed,
+and the bound rests on fresh outputs: nothing that was chosen by looking is tested on what was seen.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -104,7 +104,9 @@ def search_neighbours(
             )
         seemed = []
         for number, pair in enumerate(left):
-            sampler = Sampler(as_sample(mechanism, pair), seed=seed_of(seed, "search", turn, number))
+            sampler = Sampler(
+                as_sample(mechanism, pair), seed=seed_of(seed, "search", turn, number)
+            )
             drawn = [sampler.draw("search", world, each) for world in (1, 0)]
             rng = np.random.default_rng(seed_of(seed, "attack", turn, number))
             attack = learn(*(x[: each // 2] for x in drawn), rng=rng)
@@ -151,8 +153,8 @@ def adversarial_pairs(
 ) -> Iterator[Pair]:
     """Neighbours of an array that a mechanism is likely to tell apart.
 
-    The record that changes is one of the farthest from the mean, or the first; what it becomes, or
-    what is added, is a corner of the allowed box, away from the mean, along a coordinate, or random.
+    The record that changes is one of the farthest from the mean; what it becomes, or what is added,
+    is a corner of the allowed box, away from the mean, along a coordinate, or random.
 
     Args:
         data: float[n, ...], one record a row.

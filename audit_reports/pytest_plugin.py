@@ -99,9 +99,7 @@ def assert_private(request: pytest.FixtureRequest) -> Iterator[Callable[..., Any
     yield check
 
 
-def trials_for(
-    claim: Any, power: float, confidence: float, max_trials: int
-) -> tuple[int, bool]:
+def trials_for(claim: Any, power: float, confidence: float, max_trials: int) -> tuple[int, bool]:
     """Outputs in each world that refute `power` times the claim, and whether the most suffice.
 
     Twice what a perfect attack needs, since the attack has yet to be learnt.

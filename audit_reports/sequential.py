@@ -57,7 +57,9 @@ def sequential_result(
         trials: outputs in each world at most, those for learning included.
         confidence: in (0, 1).
         seed: root of coins and attacks.
-        budget, families, floating_point: as in `audit_mechanism`.
+        budget: as in `audit_mechanism`.
+        families: as there.
+        floating_point: as there.
         progress: called with (outputs drawn, most outputs).
     """
     start = time.monotonic()

@@ -296,8 +296,8 @@ def _refutation(claim: PrivacyClaim, measured: Measured) -> str:
             shown = f"{bound.correct} of {bound.guesses} guesses right, {shown}"
         elif (point := bound.beyond(claim)) is not None:
             shown = (
-                f"TPR >= {at_least(point[1])} at FPR <= {at_most(point[0])}, where the claim allows "
-                f"at most {at_most(point[2])}"
+                f"TPR >= {at_least(point[1])} at FPR <= {at_most(point[0])}, where the claim "
+                f"allows at most {at_most(point[2])}"
             )
     return (
         f"the {measured.attack} attack of the {measured.adversary} shows {shown}, "

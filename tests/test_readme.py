@@ -10,7 +10,7 @@ README = (ROOT / "README.md").read_text()
 
 
 def test_the_python_example_runs_and_prints_what_the_comments_say():
-    (code,) = re.findall(r"```python\n(.*?)```", README, flags=re.S)
+    code, _ = re.findall(r"```python\n(.*?)```", README, flags=re.S)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     epsilon, tpr, measured = done.stdout.splitlines()
@@ -20,12 +20,25 @@ def test_the_python_example_runs_and_prints_what_the_comments_say():
     assert 0.8 < float(value) < 1.0 and refuted == "True"
 
 
+def test_the_test_of_the_readme_passes(tmp_path):
+    _, code = re.findall(r"```python\n(.*?)```", README, flags=re.S)
+    (tmp_path / "test_mine.py").write_text(code)
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-W", "error", "-p", "no:cacheprovider", "."],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0 and "1 passed" in done.stdout, done.stdout
+
+
 def test_every_command_of_the_readme_exists():
     from privassay.audit_reports.cli.app import app
 
     known = {c.name or c.callback.__name__ for c in app.registered_commands}
     known |= {g.name for g in app.registered_groups} | {"assets"}
-    named = set(re.findall(r"privassay ([a-z]+)", README)) - {"as", "puts"}
+    named = set(re.findall(r"privassay ([a-z-]+)", README)) - {"as", "puts"}
     assert named and named <= known, named - known
 
 

@@ -8,7 +8,7 @@ from scipy.stats import binomtest
 from privassay.accountant import jsonio
 from privassay.accountant.errors import ClaimError, DesignError, RecordError
 from privassay.audit_reports import record as records
-from privassay.audit_reports.containers import joined, size_of, taken
+from privassay.audit_reports.containers import joined, size_of
 from privassay.audit_reports.one_run import OneRunAudit, seal_of
 from privassay.audit_reports.verify import verify
 

@@ -2,7 +2,7 @@ import pytest
 
 pytest_plugins = ["pytester"]
 
-SOURCE = '''
+SOURCE = """
 import numpy as np
 import pytest
 
@@ -26,7 +26,7 @@ def test_weak(assert_private):
 
 def test_without_a_claim(assert_private):
     assert_private(noisy(1.0))
-'''
+"""
 
 
 def test_outcomes(pytester):

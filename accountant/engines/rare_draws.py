@@ -29,7 +29,7 @@ def log_mass(term: Term, x: float) -> Pair:
 
 
 def log_masses(term: Term, x: Array) -> tuple[Array, Array]:
-    """ln P(a draw is above x > 0), float[n], and the largest error of each."""
+    """Logarithm of P(a draw is above x > 0), float[n], and the largest error of each."""
     rate, s, _ = term
     plain = log_ndtr(-x / s) + math.log1p(-rate)
     if rate > 0.0:

@@ -141,3 +141,17 @@ def test_verify(tmp_path):
     path.write_text(jsonio.canonical(data))
     with pytest.raises(RecordError, match="recomputing"):
         verify(path)
+
+
+def test_the_opacus_example(tmp_path):
+    import subprocess
+    import sys
+    from pathlib import Path
+
+    pytest.importorskip("opacus")
+    example = Path(__file__).resolve().parents[2] / "examples" / "opacus_one_run.py"
+    done = subprocess.run(
+        [sys.executable, str(example)], capture_output=True, text=True, check=False, cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr and done.stdout.count("coins sealed") == 2

@@ -200,6 +200,8 @@ class OneRunAudit:
             adjacency=claim.adjacency,
             unit=claim.unit,
             seed=self.seed,
+            # in the order of the candidates, which says nothing about the coins
+            order=np.concatenate([np.flatnonzero(self.included), np.flatnonzero(~self.included)]),
         )
         result = one_run_result(
             made, claim, confidence=confidence, method=method, guesses=guesses, start=start
@@ -274,7 +276,9 @@ def one_run_result(
     start: float,
 ) -> AttackResult:
     """The bound of one run's scores as a record's row."""
-    bound = estimate_scores(scores, claim, confidence=confidence, method=method, guesses=guesses)
+    bound = estimate_scores(
+        scores, claim, confidence=confidence, method=method, guesses=guesses, seed=0
+    )
     n_in, n_out = scores.values_in.size, scores.values_out.size
     return AttackResult(
         attack=scores.attack,

@@ -70,7 +70,11 @@ class ColumnScore:
             for j, table in zip(self.columns, self.tables, strict=True):
                 total += table.score(features[:, j])
             return self.sign * total
-        value = self.filling(features)[:, self.columns[0]]
+        return self.of_column(features[:, self.columns[0]])
+
+    def of_column(self, column: Floats) -> Floats:
+        """float[n], of a rule on a single column, for "value" and "distance"."""
+        value = self.filling(column)
         if self.kind == "distance":
             value = np.abs(value - self.centre)
         return np.asarray(self.sign * value)
@@ -111,6 +115,8 @@ def learn_columns(
         size = "large" if sign > 0.0 else "small"
         return ColumnScore(kind, (int(index[j]),), sign, at, (), part, f"{words}, {size}")
 
+    parts = (_halves(inside, rng), _halves(outside, rng))
+    tested = (parts[0][1], parts[1][1])
     interest = np.zeros(index.size)
     if straight:
         a, b = filling(inside), filling(outside)
@@ -122,27 +128,31 @@ def learn_columns(
             for sign, value in zip((1.0, -1.0), worth_columns(x, y, goal), strict=True):
                 j = int(np.argmax(value))
                 score = single(kind, j, sign, float(centre[j]))  # type: ignore[arg-type]
-                found.append((float(value[j]), score))
+                # Chosen on everything, but compared with the tables where these are tested.
+                there, here = (score.of_column(part[:, j]) for part in tested)
+                found.append((worth(there, here, goal), score))
                 interest = np.maximum(interest, value)
-    table = _learn_tables(inside, outside, goal, rng, interest)
+    table = _learn_tables(parts, goal, interest)
     if table is not None:
-        gain, chosen, tables = table
+        gain, chosen = table
+        tables = tuple(learn_binned(inside[:, j], outside[:, j]) for j in chosen)
         columns = tuple(int(index[j]) for j in chosen)
         words = ", ".join(names[c] for c in columns[:4]) + (", ..." if len(columns) > 4 else "")
         what = f"log ratio of counts over {words}"
         found.append((gain, ColumnScore("table", columns, 1.0, 0.0, tables, filling, what)))
-    # A table has been judged on half of the data; a tie goes to it only where it is really better.
     return max(found, key=lambda pair: pair[0])[1] if found else None
 
 
+Halves = tuple[Floats, Floats]
+
+
 def _learn_tables(
-    inside: Floats, outside: Floats, goal: Goal, rng: np.random.Generator, interest: Floats
-) -> tuple[float, list[int], tuple[Binned, ...]] | None:
-    """Worth on the second part, columns, and their tables learnt again on everything."""
-    if min(inside.shape[0], outside.shape[0]) < 8:
+    parts: tuple[Halves, Halves], goal: Goal, interest: Floats
+) -> tuple[float, list[int]] | None:
+    """Worth on the second parts, and the columns whose tables have it."""
+    (a1, a2), (b1, b2) = parts
+    if min(len(a1), len(a2), len(b1), len(b2)) < 3:
         return None
-    a1, a2 = _halves(inside, rng)
-    b1, b2 = _halves(outside, rng)
     order = np.argsort(-interest, kind="stable")[:_TABLES]
     scores_in, scores_out = np.empty((a2.shape[0], order.size)), np.empty((b2.shape[0], order.size))
     for place, j in enumerate(order):
@@ -161,10 +171,10 @@ def _learn_tables(
         )
         if together > gain:
             gain, chosen = together, [int(order[t]) for t in telling]
-    return gain, chosen, tuple(learn_binned(inside[:, j], outside[:, j]) for j in chosen)
+    return gain, chosen
 
 
 def _halves(rows: Floats, rng: np.random.Generator) -> tuple[Floats, Floats]:
     mixed = rng.permutation(rows.shape[0])
-    cut = (rows.shape[0] * 3) // 5
+    cut = min((rows.shape[0] * 3) // 5, rows.shape[0] - 1)
     return rows[mixed[:cut]], rows[mixed[cut:]]

@@ -119,11 +119,9 @@ def learn(
             _compete(pool, combine, layout, inside.turned(r), outside.turned(r), setting)
             for r in np.arange(turns) / turns
         ]
-        names = {name for found in rounds for name in found if found[name] > NOTHING}
-        # A family that had nothing to say in some round is worth nothing there.
-        values = {n: float(np.mean([found.get(n, 0.0) for found in rounds])) for n in names}
+        values = _average(rounds)
         places = [*FAMILIES, COMBINED]
-        order = sorted(names, key=lambda n: (-values[n], places.index(n)))
+        order = sorted(values, key=lambda n: (-values[n], places.index(n)))
         name, fitted, view = _final(order, pool, layout, inside, outside, setting)
     return Attack(
         name=name,
@@ -201,6 +199,16 @@ def _compete(
         weighed = _weighed(fitted, view, inside.part(_FIT, _MIX), outside.part(_FIT, _MIX))
         values[COMBINED] = worth(weighed.weigh(a), weighed.weigh(b), setting.goal)
     return values
+
+
+def _average(rounds: Sequence[dict[str, float]]) -> dict[str, float]:
+    """Mean value of each family; one that had nothing to say in some round gained nothing there."""
+    found = {}
+    for name in {name for values in rounds for name in values}:
+        said = [values[name] for values in rounds if name in values]
+        if max(said) > NOTHING:
+            found[name] = min(float(np.mean(said)), sum(said) / len(rounds))
+    return found
 
 
 def _final(

@@ -104,7 +104,9 @@ def estimate(
         None, help="Fixed before the scores were seen; some methods need one."
     ),
     confidence: float = Confidence,
-    seed: int = typer.Option(0, help="Of random halving and of breaking ties."),
+    seed: int | None = typer.Option(
+        None, help="Of random halving and of breaking ties; by default a fresh one breaks ties."
+    ),
     as_json: bool = Json,
 ) -> None:
     """A valid lower bound from scores that you already have; with a claim, also a verdict.

@@ -31,7 +31,7 @@ from .clopper_pearson import Floats, Ints, distinct_counts, risk
 from .designs import require_allowed
 from .guess_bound import GuessBound
 from .guess_count import epsilon_from_rate
-from .guesses import Canaries, check_seed, coin_flips, is_constant
+from .guesses import Canaries, coin_flips, fresh_seed, is_constant
 from .tradeoff import TradeOff
 from .wealth import (
     LOG_BETS,
@@ -208,7 +208,7 @@ def e_process_bound(
     *,
     confidence: float,
     delta: float,
-    seed: int = 0,
+    seed: int | None = None,
     threshold: float | None = None,
 ) -> GuessBound:
     """The bound on epsilon and mu by an e-process over the trials.
@@ -222,15 +222,14 @@ def e_process_bound(
         scores: what the attack gave; each record included by its own fair coin.
         confidence: in (0, 1).
         delta: in [0, 1), where epsilon is stated.
-        seed: >= 0, of the order of "many_runs"; fix it before looking.
+        seed: >= 0, of the order of "many_runs", fixed before looking; a fresh one if None.
         threshold: "score >= threshold" says in, fixed before the scores were seen.
 
     Raises:
         DesignError: no threshold and no order, "one_run", or labels that were no fair coins.
     """
     require_allowed(scores.design, "e_process")
-    check_seed(seed)
-    canaries = coin_flips(scores, seed=seed)  # checks the labels; shuffled
+    canaries = coin_flips(scores, seed=fresh_seed(seed))  # checks the labels; shuffled
     ordered = scores.design == "many_runs"
     if scores.order is not None and not ordered:
         time = np.argsort(scores.order)

@@ -50,7 +50,7 @@ def estimate(
     confidence: float = 0.95,
     method: Method | MoreThresholds | None = None,
     delta: float | None = None,
-    seed: int = 0,
+    seed: int | None = None,
     threshold: float | None = None,
     guesses: None = None,
 ) -> EmpiricalBound: ...
@@ -64,7 +64,7 @@ def estimate(
     confidence: float = 0.95,
     method: str | None = None,
     delta: float | None = None,
-    seed: int = 0,
+    seed: int | None = None,
     threshold: float | None = None,
     guesses: tuple[int, int] | None = None,
 ) -> Bound: ...
@@ -77,7 +77,7 @@ def estimate(
     confidence: float = 0.95,
     method: str | None = None,
     delta: float | None = None,
-    seed: int = 0,
+    seed: int | None = None,
     threshold: float | None = None,
     guesses: tuple[int, int] | None = None,
 ) -> Bound:
@@ -98,7 +98,7 @@ def estimate(
             "e_process" for "per_round" and "sequential". Others: "split", "multi_split", "dkw",
             "clopper_pearson", "bayesian", "guess_count".
         delta: where epsilon is stated; the claim's if None, else 1e-5.
-        seed: >= 0, of random halving and of breaking ties.
+        seed: >= 0, of random halving (0 if None) and of breaking ties (a fresh one if None).
         threshold: fixed before the scores were seen; "clopper_pearson" and "bayesian" need it,
             "e_process" and "guess_count" may have it.
         guesses: (k_in, k_out), fixed before the scores were seen, of "one_run_fdp" and
@@ -136,7 +136,7 @@ def estimate_scores(
     confidence: float = 0.95,
     method: Method | MoreThresholds,
     delta: float | None = None,
-    seed: int = 0,
+    seed: int | None = None,
     threshold: float | None = None,
 ) -> EmpiricalBound: ...
 @overload
@@ -147,7 +147,7 @@ def estimate_scores(
     confidence: float = 0.95,
     method: str | None = None,
     delta: float | None = None,
-    seed: int = 0,
+    seed: int | None = None,
     threshold: float | None = None,
     guesses: tuple[int, int] | None = None,
 ) -> Bound: ...
@@ -158,7 +158,7 @@ def estimate_scores(
     confidence: float = 0.95,
     method: str | None = None,
     delta: float | None = None,
-    seed: int = 0,
+    seed: int | None = None,
     threshold: float | None = None,
     guesses: tuple[int, int] | None = None,
 ) -> Bound:
@@ -178,7 +178,7 @@ def _estimate(
     confidence: float,
     method: str | None,
     delta: float | None,
-    seed: int,
+    seed: int | None,
     threshold: float | None,
     guesses: tuple[int, int] | None,
 ) -> Bound:
@@ -196,10 +196,10 @@ def _estimate(
     if name == "dkw":
         return dkw_bound(scores, confidence=confidence, delta=at)
     if name == "split":
-        return split_bound(scores, confidence=confidence, delta=at, seed=seed, criterion=criterion)
+        return split_bound(scores, confidence=confidence, delta=at, seed=seed or 0, criterion=criterion)
     if name == "multi_split":
         return multi_split_bound(
-            scores, confidence=confidence, delta=at, seed=seed, criterion=criterion
+            scores, confidence=confidence, delta=at, seed=seed or 0, criterion=criterion
         )
     if name == "one_run_fdp":
         return one_run_fdp_bound(

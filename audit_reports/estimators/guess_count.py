@@ -21,7 +21,7 @@ from ...attacks.scores import Scores
 from .clopper_pearson import lower_limit, risk
 from .designs import require_allowed
 from .guess_bound import GuessBound
-from .guesses import check_seed, coin_flips, pick
+from .guesses import coin_flips, fresh_seed, pick
 
 _UP = 1.0 + 1e-12  # betainc is good to 1e-13; a p-value is rounded up
 _CELLS = 8
@@ -226,7 +226,7 @@ def guess_count_bound(
     *,
     confidence: float,
     delta: float,
-    seed: int = 0,
+    seed: int | None = None,
     guesses: tuple[int, int] | None = None,
     threshold: float | None = None,
 ) -> GuessBound:
@@ -242,7 +242,7 @@ def guess_count_bound(
         scores: what the attack gave; each canary included by its own fair coin.
         confidence: in (0, 1).
         delta: in [0, 1), where epsilon is stated.
-        seed: >= 0, of halving and of breaking ties; fix it before looking.
+        seed: >= 0, of halving and of breaking ties, fixed before looking; a fresh one if None.
         guesses: (k_in, k_out), fixed before the scores were seen.
         threshold: "score >= threshold" says in, fixed before the scores were seen.
 
@@ -251,7 +251,7 @@ def guess_count_bound(
     """
     require_allowed(scores.design, "guess_count")
     check.probability(delta=delta)
-    check_seed(seed)
+    seed = fresh_seed(seed)
     alpha = risk(confidence)
     canaries = coin_flips(scores, seed=seed)
     if scores.design in ("per_round", "sequential"):

@@ -7,6 +7,7 @@ chosen on other canaries; and labels that no fair coins would give are refused.
 """
 
 import math
+import secrets
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -37,6 +38,15 @@ class Canaries(NamedTuple):
     included: NDArray[np.bool_]
 
 
+def fresh_seed(seed: int | None) -> int:
+    """`seed`, or one of the system's generator.
+
+    Ties are broken by chance. In lists of in-scores and out-scores places say who was in, so a
+    seed that is the same in every audit would decide tied guesses alike in all of them.
+    """
+    return secrets.randbits(32) if seed is None else check_seed(seed)
+
+
 def check_seed(seed: object) -> int:
     """`seed` if it is a whole number >= 0."""
     if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
@@ -49,7 +59,8 @@ def coin_flips(scores: Scores, *, seed: int = 0) -> Canaries:
 
     For "many_runs", where how many trials were run in each world is no coin, coins are thrown now:
     each takes the next unused trial of its world, and the few trials that are left are not used.
-    For the other designs the labels were coins; too unequal numbers cannot have been.
+    For the other designs the labels were coins; too unequal numbers cannot have been. They are
+    shuffled in the order of the trials (`Scores.order`) where it is known, else list after list.
 
     Raises:
         DesignError: n_in and n_out are so unequal that fair coins give them with probability
@@ -86,8 +97,10 @@ def coin_flips(scores: Scores, *, seed: int = 0) -> Canaries:
         )
     values = np.concatenate((scores.values_in, scores.values_out))
     labels = np.arange(total) < n_in
-    order = generator.permutation(total)
-    return Canaries(values[order], labels[order])
+    mixed = generator.permutation(total)
+    if scores.order is not None:
+        mixed = np.argsort(scores.order)[mixed]
+    return Canaries(values[mixed], labels[mixed])
 
 
 def _trials(n_in: int, n_out: int) -> int:

@@ -24,7 +24,7 @@ from ...attacks.scores import Scores
 from .clopper_pearson import risk
 from .designs import require_allowed
 from .guess_bound import GuessBound
-from .guesses import check_seed, coin_flips, pick
+from .guesses import coin_flips, fresh_seed, pick
 from .tradeoff import TradeOff, gaussian_least_fpr
 
 _SHRINK = 1.0 - 2.0**-49
@@ -175,7 +175,7 @@ def one_run_fdp_bound(
     *,
     confidence: float,
     delta: float,
-    seed: int = 0,
+    seed: int | None = None,
     guesses: tuple[int, int] | None = None,
 ) -> GuessBound:
     """The bound on mu, and on epsilon, by the number of right guesses.
@@ -189,7 +189,7 @@ def one_run_fdp_bound(
         scores: what the attack gave; each canary included by its own fair coin.
         confidence: in (0, 1).
         delta: in [0, 1), where epsilon is stated.
-        seed: >= 0, of halving and of breaking ties; fix it before looking.
+        seed: >= 0, of halving and of breaking ties, fixed before looking; a fresh one if None.
         guesses: (k_in, k_out), fixed before the scores were seen.
 
     Raises:
@@ -197,7 +197,7 @@ def one_run_fdp_bound(
     """
     require_allowed(scores.design, "one_run_fdp")
     check.probability(delta=delta)
-    alpha = risk(confidence)
+    alpha, seed = risk(confidence), fresh_seed(seed)
     statistic = MuByCount(alpha)
 
     def epsilon(m: int, r: int, v: int) -> float:
@@ -206,7 +206,7 @@ def one_run_fdp_bound(
         return one_run_fdp_epsilon(delta=delta, canaries=m, guesses=r, correct=v, alpha=alpha)
 
     counts, k, source = pick(
-        coin_flips(scores, seed=check_seed(seed)), guesses, statistic, alpha, seed
+        coin_flips(scores, seed=seed), guesses, statistic, alpha, seed
     )
     m, r, v = counts
     found = statistic.bound(m, r, v)

@@ -16,7 +16,7 @@ from .band import pair_level
 from .bound import Counts, Guarantee, require_independent
 from .clopper_pearson import Floats, Ints, above, distinct_counts, limit_table, risk
 from .designs import require_allowed
-from .guesses import check_seed, coin_flips, pick
+from .guesses import check_seed, coin_flips, fresh_seed, pick
 from .one_run_fdp import MuByCount, one_run_refutes
 from .split import _halves
 from .tradeoff import TradeOff
@@ -150,7 +150,7 @@ def guesses_refute(
     scores: Scores,
     *,
     confidence: float = 0.95,
-    seed: int = 0,
+    seed: int | None = None,
     guesses: tuple[int, int] | None = None,
 ) -> bool:
     """Test a curve with the guesses of one run; k is chosen on half of the canaries.
@@ -161,7 +161,7 @@ def guesses_refute(
         tradeoff: what is claimed; at every epsilon the worse direction counts.
         scores: each canary included by its own fair coin.
         confidence: in (0, 1).
-        seed: >= 0, of halving and of breaking ties.
+        seed: >= 0, of halving and of breaking ties, fixed before looking; a fresh one if None.
         guesses: (k_in, k_out), fixed before the scores were seen.
 
     Raises:
@@ -169,6 +169,7 @@ def guesses_refute(
     """
     require_allowed(scores.design, "one_run_fdp")
     alpha = risk(confidence)
+    seed = fresh_seed(seed)
     canaries = coin_flips(scores, seed=seed)
     m, r, v = pick(canaries, guesses, MuByCount(alpha), alpha, seed).counts
     return r > 0 and one_run_refutes(

@@ -3,22 +3,61 @@
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.special import ndtri
 
 from ..ranking import Floats
 from ..view import Batch
 from .base import Fitted
 
-_CUT = 8.0
+_LEVELS = 64
+_BEYOND = 1e-3  # slope outside the known quantiles: order is kept, size is not
+
+
+@dataclass(frozen=True)
+class NormalScale:
+    """Brings a score to the normal scale by its quantiles: heavy tails and rare events included.
+
+    Attributes:
+        low: smallest score known.
+        span: largest minus smallest, > 0.
+        values: float[k], rising, scores moved to [0, 1].
+        places: float[k], normal quantiles that belong to them.
+    """
+
+    low: float
+    span: float
+    values: Floats
+    places: Floats
+
+    def __call__(self, scores: Floats) -> Floats:
+        """float[n], rising with the score."""
+        reach = 2.0 * self.span
+        moved = np.clip(scores - self.low, -reach, reach) / self.span
+        beyond = moved - np.clip(moved, 0.0, 1.0)
+        return np.asarray(np.interp(moved, self.values, self.places) + _BEYOND * beyond)
+
+
+def _normal_scale(scores: Floats) -> NormalScale:
+    """By the middle rank of each distinct value, at 64 places of the normal scale."""
+    low, high = float(scores.min()), float(scores.max())
+    span = high - low if high - low > 1e-290 else 1.0
+    # Steps that get lost here are too fine to interpolate between.
+    values, counts = np.unique(np.rint((scores - low) / span * 1e14) / 1e14, return_counts=True)
+    places = ndtri((np.cumsum(counts) - 0.5 * counts) / scores.size)
+    if values.size > _LEVELS:
+        near = np.searchsorted(places, np.linspace(places[0], places[-1], _LEVELS))
+        kept = np.unique(np.minimum(near, values.size - 1))
+        values, places = values[kept], places[kept]
+    return NormalScale(low, span, values, places)
 
 
 @dataclass(frozen=True)
 class Weighed:
-    """Weighted sum of standardised scores."""
+    """Weighted sum of the parts' scores on the normal scale."""
 
     parts: tuple[Fitted, ...]
     names: tuple[str, ...]
-    centre: Floats
-    scale: Floats
+    scales: tuple[NormalScale, ...]
     weights: Floats
 
     @property
@@ -35,8 +74,10 @@ class Weighed:
 
     def weigh(self, scores: Floats) -> Floats:
         """float[n] from the scores of the parts, float[n, parts]."""
-        z = np.clip((scores - self.centre) / self.scale, -_CUT, _CUT)
-        return np.asarray(np.einsum("ij,j->i", z, self.weights))
+        total = np.zeros(scores.shape[0])
+        for j, scale in enumerate(self.scales):
+            total += self.weights[j] * scale(scores[:, j])
+        return total
 
 
 def weigh(
@@ -51,10 +92,8 @@ def weigh(
         outside: float[n_out, parts].
     """
     both = np.concatenate((inside, outside))
-    centre = both.mean(axis=0)
-    spread = both.std(axis=0)
-    scale = np.where(spread > 0.0, spread, 1.0)
-    z = np.clip((both - centre) / scale, -_CUT, _CUT)
+    scales = tuple(_normal_scale(column) for column in both.T)
+    z = np.column_stack([scale(both[:, j]) for j, scale in enumerate(scales)])
     labels = np.repeat([1.0, 0.0], (len(inside), len(outside)))
     x = np.column_stack((z, np.ones(len(z))))
     ridge = np.append(np.full(z.shape[1], 2.0), 1e-6)
@@ -68,4 +107,4 @@ def weigh(
         beta = beta + step * min(1.0, 4.0 / max(float(np.abs(step).max()), 1e-300))
         if np.abs(step).max() < 1e-6:
             break
-    return Weighed(parts, names, centre, scale, beta[:-1])
+    return Weighed(parts, names, scales, beta[:-1])

@@ -1,0 +1,1 @@
+"""Dossiers: what is claimed of a published system, and what exact accounting says."""

@@ -1,0 +1,1 @@
+"""Hazards of a declared system, found without running it."""

@@ -1,0 +1,1 @@
+"""One family of rules a file; each rule reads a declaration and gives findings."""

@@ -23,11 +23,12 @@ from ..accountant.account import account
 from ..accountant.assumption import Assumption
 from ..accountant.bounds import Interval, ProvenBound
 from ..accountant.claim import PrivacyClaim, as_claim
-from ..accountant.errors import DesignError
+from ..accountant.errors import ClaimError, DesignError
 from ..accountant.event_json import from_dict, to_dict
 from ..attacks.scores import Scores
 from . import provenance
 from .estimators.auc import auc
+from .estimators.band import MAX_TRIALS
 from .estimators.estimate import claim_delta, estimate_scores
 from .estimators.power import RefutablePower, smallest_refutable
 from .hazards import FAILED, OPEN
@@ -102,10 +103,11 @@ def audit_mechanism(
     check.count(trials=trials)
     check.open_probability(confidence=confidence)
     check.positive(power=power)
-    if trials < 40:
-        raise DesignError(f"trials must be at least 40 in each world, but is {trials}")
-    if event is None and claim.event is not None:
-        event = from_dict(claim.event)
+    if not 40 <= trials <= 2 * MAX_TRIALS:
+        raise DesignError(
+            f"trials must be 40 to {2 * MAX_TRIALS} in each world, but is {trials}"
+        )
+    event = declared(claim, event)
     proven = nothing_proven(claim) if event is None else account(
         event, adjacency=claim.adjacency, unit=claim.unit
     )  # fmt: skip
@@ -326,6 +328,20 @@ def result_of(
         bound=bound,
         power=power_of(n_in, n_out, claim, confidence),
     )
+
+
+def declared(claim: PrivacyClaim, event: dpe.DpEvent | None) -> dpe.DpEvent | None:
+    """The event that the mechanism is meant to be: the one given, or the claim's own.
+
+    Raises:
+        ClaimError: both, and they differ.
+    """
+    if claim.event is None:
+        return event
+    own = from_dict(claim.event)
+    if event is not None and to_dict(event) != to_dict(own):
+        raise ClaimError("the claim is of one event, and event= is another; leave out event=")
+    return own
 
 
 def adversary(claim: PrivacyClaim) -> str:

@@ -19,16 +19,17 @@ import dp_accounting.dp_event as dpe  # mypy cannot see the package's own re-exp
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..accountant import check
+from ..accountant import check, jsonio
 from ..accountant.account import account
 from ..accountant.assumption import Assumption
 from ..accountant.claim import PrivacyClaim, as_claim
 from ..accountant.errors import ClaimError, DesignError, RecordError
-from ..accountant.event_json import from_dict, to_dict
+from ..accountant.event_json import to_dict
 from ..attacks.scores import Scores
-from .blackbox import adversary, nothing_proven, plain, seal
+from .blackbox import adversary, declared, nothing_proven, plain, seal
 from .containers import joined, size_of, taken
 from .estimators.auc import auc
+from .estimators.clopper_pearson import risk
 from .estimators.estimate import claim_delta, estimate_scores
 from .estimators.one_run_power import one_run_power
 from .record import AuditRecord
@@ -97,6 +98,7 @@ class OneRunAudit:
         included.flags.writeable = False
         self.included, self._salt, self.seed, self.name = included, salt, seed, name
         self.seal = seal_of(salt, included)
+        self._spent: dict[str, float] = {}
 
     @property
     def training_set(self) -> Any:
@@ -135,7 +137,7 @@ class OneRunAudit:
             found = json.loads(Path(path).read_text(encoding="utf-8"))
             included = np.array(found["included"])
             salt, seed, name, sealed = (found[k] for k in ("salt", "seed", "name", "seal"))
-        except (ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError) as error:
             raise RecordError(f"{path} holds no one-run audit: {error!r}") from None
         if not np.isin(included, (0, 1)).all() or seal_of(salt, included.astype(bool)) != sealed:
             raise RecordError(f"the coins in {path} do not give their seal: the file was changed")
@@ -155,6 +157,8 @@ class OneRunAudit:
         guesses: tuple[int, int] | None = None,
         power: float = 3.0,
         attack: str = "canary score",
+        share: float = 1.0,
+        control: AuditRecord | None = None,
     ) -> AuditRecord:
         """What the scores show about `claim`.
 
@@ -171,10 +175,16 @@ class OneRunAudit:
                 on half of the candidates if None.
             power: CONSISTENT needs an audit that would have refuted this multiple of the claim.
             attack: how the scores were made, in words.
+            share: part of the allowed error 1 - confidence that this verdict may spend. Several
+                attacks, checkpoints or methods on one kit share it; asking again the same is free.
+            control: the record of another kit: the same claim, attack and method on a run that is
+                known to leak at least `power` times the claim. It must be REFUTED; without it
+                nothing shows that the attack works, and the verdict is never CONSISTENT.
 
         Raises:
             ClaimError: a claim about replaced records.
-            DesignError: not one finite score per candidate.
+            DesignError: not one finite score per candidate, a share that is spent, or a control
+                that is none.
         """
         start = time.monotonic()
         claim = as_claim(claim)
@@ -184,13 +194,14 @@ class OneRunAudit:
                 f"scores must be one number per candidate, float[{self.included.size}], but have "
                 f"shape {values.shape}"
             )
+        check.open_probability(confidence=confidence)
+        self._spend(share, [array_hash(values), jsonio.dump(claim), method, guesses, attack])
         if claim.adjacency == "replace-one":
             raise ClaimError(
                 "a candidate is trained on or not: that tests add-remove or zero-out, not "
                 "replace-one.\n  State the claim under add-remove."
             )
-        if event is None and claim.event is not None:
-            event = from_dict(claim.event)
+        event = declared(claim, event)
         made = Scores(
             values_in=values[self.included],
             values_out=values[~self.included],
@@ -204,8 +215,16 @@ class OneRunAudit:
             order=np.concatenate([np.flatnonzero(self.included), np.flatnonzero(~self.included)]),
         )
         result = one_run_result(
-            made, claim, confidence=confidence, method=method, guesses=guesses, start=start
+            made,
+            claim,
+            confidence=confidence,
+            share=share,
+            method=method,
+            guesses=guesses,
+            start=start,
         )
+        if control is not None:
+            _check_control(control, claim, result)
         proven = nothing_proven(claim) if event is None else account(
             event, adjacency=claim.adjacency, unit=claim.unit
         )  # fmt: skip
@@ -231,6 +250,7 @@ class OneRunAudit:
                 assumptions=assumptions,
                 measured=(result,),
                 power_multiple=power,
+                control=None if control is None else True,
             ),
         )
         return seal(
@@ -240,9 +260,31 @@ class OneRunAudit:
             confidence=confidence,
             power=power,
             seed=self.seed or 0,
-            resolved={"made_by": "OneRunAudit", "coins_sha256": self.seal, "salt": self._salt},
+            resolved={
+                "made_by": "OneRunAudit",
+                "coins_sha256": self.seal,
+                "salt": self._salt,
+                "verdict_number": len(self._spent),
+                "share_of_the_error": share,
+                "control_sha256": None if control is None else control.digest,
+            },
             start=start,
         )
+
+    def _spend(self, share: float, asked: list[Any]) -> None:
+        """Enter a verdict; the same question may be asked again for nothing."""
+        if not 0.0 < share <= 1.0:
+            raise DesignError(f"share must be in (0, 1], but is {share!r}")
+        name = json.dumps([*asked, share])
+        if name in self._spent:
+            return
+        if sum(self._spent.values()) + share > 1.0 + 1e-12:
+            raise DesignError(
+                f"a verdict with share {share:g} would be number {len(self._spent) + 1} from the "
+                f"same coins, and {sum(self._spent.values()):g} of the allowed error is spent.\n"
+                "  Give every verdict its share= beforehand (0.5 each for two), or make a new kit."
+            )
+        self._spent[name] = share
 
     def _assumptions(self) -> tuple[Assumption, ...]:
         return (
@@ -260,6 +302,24 @@ class OneRunAudit:
         )
 
 
+def _check_control(control: AuditRecord, claim: PrivacyClaim, result: AttackResult) -> None:
+    """Raise `DesignError` unless the record shows that this attack refutes this claim."""
+    made = control.resolved.get("made_by") == "OneRunAudit" and control.mechanisms[0].attacks[0]
+    fits = (
+        made
+        and control.verdict.word == "REFUTED"
+        and jsonio.dump(control.claim) == jsonio.dump(claim)
+        and (made.attack, made.bound.method) == (result.attack, result.bound.method)
+        and made.trials <= result.trials
+    )
+    if not fits:
+        raise DesignError(
+            "control must be the record of a one-run audit that REFUTED the same claim, by the same "
+            f"attack and method, with no more candidates; it is {control.verdict.word} about "
+            f"{control.claim.text()}"
+        )
+
+
 def seal_of(salt: str, included: NDArray[np.bool_]) -> str:
     """SHA-256 of the salt and the coins, hexadecimal."""
     coins = "".join("1" if bit else "0" for bit in included)
@@ -271,11 +331,13 @@ def one_run_result(
     claim: PrivacyClaim,
     *,
     confidence: float,
+    share: float,
     method: str | None,
     guesses: tuple[int, int] | None,
     start: float,
 ) -> AttackResult:
     """The bound of one run's scores as a record's row."""
+    confidence = 1.0 - risk(confidence) * share
     bound = estimate_scores(
         scores, claim, confidence=confidence, method=method, guesses=guesses, seed=0
     )
@@ -290,7 +352,7 @@ def one_run_result(
         question="trained on against not trained on, for each candidate",
         optimal=False,
         attainable_mu=None,
-        error_share=1.0,
+        error_share=share,
         auc=auc(scores.values_in, scores.values_out),
         scores_sha256=array_hash(scores.values_in, scores.values_out),
         seconds=round(time.monotonic() - start, 3),

@@ -17,7 +17,8 @@ from ..accountant.conversions import zcdp
 from ..accountant.errors import ClaimError
 from .estimators.bound import EmpiricalBound
 from .estimators.guess_bound import GuessBound
-from .estimators.power import RefutablePower, claim_mu
+from .estimators.power import RefutablePower
+from .estimators.tradeoff import TradeOff
 from .text import at_least, at_most
 
 Word = Literal["INVALID", "UNSUPPORTED", "REFUTED", "INCONCLUSIVE", "CONSISTENT"]
@@ -146,6 +147,7 @@ def judge_black_box(
     assumptions: Sequence[Assumption],
     measured: Sequence[Measured],
     power_multiple: float,
+    control: bool | None = False,
 ) -> Verdict:
     """The verdict on a mechanism that is known by its outputs or its scores only.
 
@@ -156,13 +158,22 @@ def judge_black_box(
         assumptions: of the audit.
         measured: the attacks' results, all of them.
         power_multiple: CONSISTENT needs that a mechanism with this multiple of the claimed mu would
-            have been refuted: by the design, and by the attack, which must have found at least one
-            `power_multiple`-th of the claim.
+            have been refuted: by the design, and by the attack, which must have found enough of
+            what is there to find that much more.
+        control: True if the same attack refuted a system that leaks `power_multiple` times the
+            claim; False if no such control is needed; None if it is needed and missing.
     """
     caveats = _caveats(claim, assumptions, measured)
     unsupported = []
-    if proven is not None and claim.event is None and not claim.is_proven_by(proven):
-        unsupported.append(_exceeds(claim, proven))
+    if proven is not None and claim.event is None:
+        if not claim.is_proven_by(proven):
+            unsupported.append(_exceeds(claim, proven))
+        unsupported += [
+            f"the {m.attack} attack shows more than the declared event allows: the mechanism does "
+            "not implement it, so accounting proves nothing"
+            for m in measured
+            if m.bound.contradicts(TradeOff.of(proven))
+        ]
     refuted = [_refutation(claim, m) for m in measured if m.bound.refutes(claim)]
     if unsupported:
         return _verdict(
@@ -190,15 +201,23 @@ def judge_black_box(
         return _verdict(
             "INCONCLUSIVE", f"the audit has too little power: {reason}", [reason], caveats
         )
-    claimed = claim_mu(claim)
     found = max(m.bound.mu_lower or 0.0 for m in measured)
-    if found * power_multiple < claimed:
+    if found * power_multiple < best.power.mu and not control:
         reason = (
-            f"the attack found mu >= {at_least(found)} only, less than the claimed "
-            f"{at_most(claimed)} over {power_multiple:g}: it may be too weak to find more"
+            f"the attack found mu >= {at_least(found)} only; if {power_multiple:g} times the leak "
+            f"showed {power_multiple:g} times as much, that would be less than the mu of "
+            f"{at_most(best.power.mu)} that is refuted reliably: the attack may be too weak"
         )
         return _verdict(
             "INCONCLUSIVE", f"the audit has too little power: {reason}", [reason], caveats
+        )
+    if control is None:
+        reason = (
+            "that the attack sees what this training leaks was not shown: give control=, the "
+            f"record of a run that is known to leak {power_multiple:g} times the claim"
+        )
+        return _verdict(
+            "INCONCLUSIVE", f"no attack refutes {claim.text()}, but {reason}", [reason], caveats
         )
     within = "the claim is the declared event" if claim.event else _within(claim, proven)
     return _verdict(

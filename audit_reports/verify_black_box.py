@@ -65,9 +65,17 @@ def check_row(record: "AuditRecord", row: "MechanismResult") -> None:
         assumptions=row.assumptions,
         measured=row.attacks,
         power_multiple=record.power_multiple,
+        control=_control(record),
     )
     same(f"{row.name}: verdict", row.verdict, again)
     same("the overall verdict", record.verdict, again)
+
+
+def _control(record: "AuditRecord") -> bool | None:
+    """Black boxes need no control; a one-run audit names the digest of its own."""
+    if record.resolved["made_by"] != "OneRunAudit":
+        return False
+    return True if record.resolved.get("control_sha256") else None
 
 
 def _check_guesses(name: str, bound: GuessBound) -> None:

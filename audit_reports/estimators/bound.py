@@ -1,7 +1,7 @@
 """`EmpiricalBound`: what was measured, with everything needed to compute it again."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -11,6 +11,9 @@ from ...accountant.claim import PrivacyClaim
 from ...accountant.errors import ClaimError, DesignError, ParameterError
 from ...attacks.scores import Scores
 from .designs import require_allowed
+
+if TYPE_CHECKING:
+    from .tradeoff import TradeOff
 
 Guarantee = Literal["exact", "asymptotic", "Bayesian"]
 
@@ -165,15 +168,35 @@ class EmpiricalBound:
         The true FPR is at most the first and the true TPR at least the second number, at this
         confidence; the claim allows no attack more than the third. None if no point is above.
         """
-        from .clopper_pearson import upper_limit
         from .tradeoff import TradeOff
 
+        return self.above(TradeOff.of_claim(claim))
+
+    def contradicts(self, curve: "TradeOff") -> bool:
+        """Whether the trials contradict a trade-off curve, at this confidence."""
+        if curve.mu is not None:
+            return self.mu_lower > curve.mu
+        return self.above(curve) is not None
+
+    def above(self, curve: "TradeOff") -> tuple[float, float, float] | None:
+        """As `beyond`, for any curve.
+
+        Raises:
+            DesignError: "multi_split", whose limits belong to one of its splits.
+        """
+        from .clopper_pearson import upper_limit
+
+        if self.method == "multi_split":
+            raise DesignError(
+                'method "multi_split" is proven for mu and for one (epsilon, delta), not for other '
+                'curves; use "band" or "split"'
+            )
         fpr, fnr = np.array([self.fpr_upper]), np.array([self.fnr_upper])
         if self.method == "band" and self.roc:  # every threshold is paid for
             fp, tp = np.asarray(self.roc, dtype=np.int64).T
             fpr = np.append(fpr, upper_limit(fp, self.n_out, self.rate_level))
             fnr = np.append(fnr, upper_limit(self.n_in - tp, self.n_in, self.rate_level))
-        allowed = TradeOff.of_claim(claim).fnr(fpr)
+        allowed = curve.fnr(fpr)
         at = int(np.argmax(allowed - fnr))
         if not fnr[at] < allowed[at]:
             return None

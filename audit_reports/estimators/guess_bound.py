@@ -1,6 +1,7 @@
 """`GuessBound`: a lower bound from how many guesses about canaries were right."""
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -9,6 +10,10 @@ from ...accountant.adjacency import ADJACENCIES, UNITS, Adjacency, Unit, same_te
 from ...accountant.claim import PrivacyClaim
 from ...accountant.errors import ClaimError, ParameterError
 from .bound import Guarantee
+
+
+if TYPE_CHECKING:
+    from .tradeoff import TradeOff
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,10 +108,18 @@ class GuessBound:
         return self.epsilon_lower > claim.epsilon
 
     def _contradicts_curve(self, claim: PrivacyClaim) -> bool:
-        from .one_run_fdp import one_run_refutes
         from .tradeoff import TradeOff
 
-        curve = TradeOff.of_claim(claim)
+        return self.contradicts(TradeOff.of_claim(claim))
+
+    def contradicts(self, curve: "TradeOff") -> bool:
+        """Whether the guesses contradict a trade-off curve, at this confidence."""
+        from .one_run_fdp import one_run_refutes
+
+        if curve.mu is not None and self.mu_lower is not None:
+            return self.mu_lower > curve.mu
+        if self.guesses == 0:
+            return False
         if self.method == "one_run_fdp":
             return one_run_refutes(
                 curve,

@@ -12,6 +12,7 @@ from .bounds import Curve, CurveBound, Interval, ProvenBound
 from .errors import UnsupportedEventError
 from .flatten import Parts, alternatives, flatten
 from .geometry import root_interval
+from .rebuild import with_python_numbers, without_allocation
 
 
 def account(
@@ -55,22 +56,27 @@ def account(
     3.14101414
     """
     check.one_of(UNITS, unit=unit)
-    found = [
-        flatten(one, adjacency=adjacency, group_size=group_size)
-        for one in alternatives(event, adjacency)
-    ]
+    event = with_python_numbers(event)
+    ask = {"adjacency": adjacency, "group_size": group_size}
+    kinds = alternatives(event, **ask)  # type: ignore[arg-type]
+    found = [flatten(one, **ask) for one in kinds]  # type: ignore[arg-type]
     terms = {"adjacency": adjacency, "unit": unit, "group_size": group_size}
     if all(parts.is_gaussian or parts.squared_mu[0] == math.inf for parts in found):
         lower = max((root_interval(p.squared_mu[0])[0] for p in found), default=0.0)
         upper = max((root_interval(p.squared_mu[1])[1] for p in found), default=0.0)
         return ProvenBound(mu=Interval(lower, upper), **terms)  # type: ignore[arg-type]
-    from .curve import EngineCurve, WorstOf
+    from .curve import Capped, EngineCurve, WorstOf
     from .renyi_terms import RenyiOnly, rdp_of
 
-    curves: list[Curve] = [
-        RenyiOnly(parts) if parts.renyi else EngineCurve(parts, both_engines=both_engines)
-        for parts in found
-    ]
+    def curve_of(parts: Parts) -> Curve:
+        return RenyiOnly(parts) if parts.renyi else EngineCurve(parts, both_engines=both_engines)
+
+    curves: list[Curve] = []
+    for one, parts in zip(kinds, found, strict=True):
+        own, plain = curve_of(parts), without_allocation(one)
+        # the pairs of random allocation are wide where noise is small: never above none at all
+        capped = plain is not one and not parts.renyi
+        curves.append(Capped(own, curve_of(flatten(plain, **ask))) if capped else own)  # type: ignore[arg-type]
     curve = curves[0] if len(curves) == 1 else WorstOf(curves)
     high = max(_mu_upper(parts) for parts in found)
     return CurveBound(

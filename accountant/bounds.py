@@ -234,13 +234,23 @@ class CurveBound(ProvenBound):
             low = np.maximum(0.0, np.exp(logs[0]) * (1.0 - 2.0**-50) - 5e-324)
             high = np.minimum(1.0, np.exp(logs[1]) * (1.0 + 2.0**-50) + 5e-324)
         low = np.where(at > finite, 0.0, low)
+        if np.isinf(at).any() and hasattr(self._curve, "infinite"):
+            high = np.where(np.isinf(at), np.minimum(high, self._curve.infinite()), high)
         high = np.where(logs[1] == -np.inf, 0.0, high)
         return np.where(logs[0] == -np.inf, 0.0, low), high
 
     def tpr(self, fpr: float) -> Interval:
         """Best true-positive rate of any attack at false-positive rate `fpr`."""
         check.probability(fpr=fpr)
-        return self._curve.tpr(float(fpr))
+        found = self._curve.tpr(float(fpr))
+        if found.lower <= fpr < 1.0:
+            # The ROC is concave and somewhere FPR + advantage: at a smaller FPR than there it lies
+            # above its chord from 0, at a larger one above the advantage.
+            advantage = self.advantage().lower * (1.0 - 2.0**-50)
+            steep = fpr / (1.0 - advantage) if advantage < 1.0 else 1.0
+            lower = max(found.lower, min(advantage, steep * (1.0 - 2.0**-50)))
+            return Interval(min(lower, found.upper), found.upper)
+        return found
 
     def advantage(self) -> Interval:
         """Best TPR - FPR of any attack: delta at epsilon 0, the same in both directions."""

@@ -31,7 +31,8 @@ _USEFUL = 1e-3  # in ln delta: only where the contour is wider, the lattice is a
 _LATTICE_WIDE = 0.05  # the same where only the lattice answers, which is never so narrow
 _LEAST_NOISE = 0.55  # below it a taken draw is seen at once, and the lattice does as well
 _LEAST_STEPS = 12  # fewer are as well on the lattice
-_MOST_TABLES = 8
+_SHARPEST = 1e6  # mu that the lattice takes
+_MOST_TABLES = 6
 _MOST_LATTICES = 4
 
 
@@ -51,6 +52,13 @@ class OneWay:
     """One direction of one composition; tables are made where they are needed, and kept."""
 
     def __init__(self, parts: Parts, direction: Direction, end: End, *, both: bool) -> None:
+        # what has no noise, or more than an engine takes, has no upper bound
+        most = math.inf if end == "lower" else _SHARPEST if parts.pairs else math.inf
+        squared = parts.squared_mu[1] if end == "upper" else Fraction(0)
+        self._nothing = squared == math.inf or squared > most**2
+        self._exact = _is_exact(parts)
+        if self._nothing:
+            return
         self._steps = gaussian_steps(parts, end) if not parts.pairs else None
         self._parts, self._direction, self._end, self._both = parts, direction, end, both
         self._tables: list[Table] = []
@@ -113,7 +121,8 @@ class OneWay:
         if self._direction == "add":
             steps = exchanged(steps)
         with np.errstate(all="ignore"):  # what overflows ends as NaN or inf, hence as no bound
-            table: Table = LatticeTable(steps, **goal)
+            only = self._end == "upper" and not self._exact
+            table: Table = LatticeTable(steps, upper_only=only, **goal)
         return table
 
     def log_delta(self, epsilon: Array, floor: Array | None = None) -> tuple[Array, Array]:
@@ -121,6 +130,8 @@ class OneWay:
 
         Where the upper limit is below `floor`, nobody asks how far.
         """
+        if self._nothing:
+            return np.full(len(epsilon), -math.inf), np.zeros(len(epsilon))
         before = math.inf
         while True:
             low = np.full(len(epsilon), -math.inf)
@@ -129,7 +140,8 @@ class OneWay:
                 with np.errstate(all="ignore"):
                     found = table.log_delta_interval(epsilon)
                 low, high = np.fmax(low, found[0]), np.fmin(high, found[1])
-            _agree(low, high)
+            if self._exact:  # else the ends belong to two compositions, and only one is used
+                _agree(low, high)
             asked = high > (-math.inf if floor is None else floor)
             gap = np.zeros(len(high))
             np.subtract(high, low, out=gap, where=asked & (high > -math.inf))
@@ -150,6 +162,10 @@ class OneWay:
 
     def epsilon(self, delta: float) -> tuple[float, float]:
         """Enclosure of the smallest epsilon >= 0 at `delta` in (0, 1)."""
+        if self._nothing:
+            return 0.0, math.inf
+        if delta >= self._any_draw():
+            return 0.0, 0.0
         low, high = 0.0, math.inf
         for fresh in (False, True):
             if fresh and not self._add(delta=delta):
@@ -158,14 +174,23 @@ class OneWay:
                 with np.errstate(all="ignore"):
                     ends = table.epsilon_interval(delta)
                 low, high = max(low, ends[0]), min(high, ends[1])
-            if low > high * (1.0 + 1e-12):
+            if low > high * (1.0 + 1e-12) and self._exact:
                 raise ArithmeticError("two enclosures of epsilon exclude each other; report this")
             if high < math.inf and high - low <= 1e-8 * (1.0 + high):
                 break
         return min(low, high), high
 
+    def _any_draw(self) -> float:
+        """Upper bound of the total variation: the chance that the record is drawn at all."""
+        if self._parts.pairs or self._parts.squared_mu[1] > 0:
+            return 1.0
+        logs = [count * math.log1p(-rate) for (rate, _, _), count in self._parts.sampled.items()]
+        return min(1.0, -math.expm1(math.fsum(logs)) * (1.0 + 1e-12))
+
     def at_zero_delta(self) -> tuple[float, float]:
         """Enclosure of the smallest epsilon at delta = 0."""
+        if self._nothing:
+            return 0.0, math.inf
         if self._steps is not None:
             return ContourTable(
                 self._steps, direction=self._direction, delta=1e-5
@@ -252,6 +277,18 @@ class EngineCurve:
             low = np.maximum(*[way.log_delta(epsilon, other[1])[0] for way in self._low])
         return np.minimum(low, high), high
 
+    def infinite(self) -> float:
+        """Upper bound of delta at infinite epsilon: the mass at infinite loss."""
+        if self.parts.squared_mu[1] == math.inf:
+            return 1.0
+        log, worst = 0.0, 0.0
+        for (upper, _), count in self.parts.pairs.items():
+            worst = max(upper.infinite, upper.missing)
+            if worst >= 1.0:
+                return 1.0
+            log += count * math.log1p(-worst)
+        return min(1.0, -math.expm1(log) * (1.0 + 1e-9))
+
     def epsilon(self, delta: float) -> Interval:
         """Smallest epsilon at `delta` in [0, 1]."""
         check.probability(delta=delta)
@@ -302,7 +339,9 @@ def gaussian_steps(parts: Parts, end: End) -> Sequence[SubsampledStep]:
     """The composition for the contour engine; noise rounded to the side of `end`."""
     steps = []
     squared = parts.squared_mu[1] if end == "upper" else parts.squared_mu[0]
-    if squared > 0 and squared != math.inf:
+    if squared == math.inf:
+        raise ArithmeticError("a release without noise reached the contour; please report this")
+    if squared > 0:
         noise = root_interval(1 / Fraction(squared))
         steps.append(SubsampledStep(1.0, noise[0] if end == "upper" else noise[1]))
     for (rate, low, high), count in parts.sampled.items():
@@ -322,8 +361,13 @@ def pair_steps(parts: Parts, end: End) -> list[Any]:
 
     steps = []
     squared = parts.squared_mu[1] if end == "upper" else parts.squared_mu[0]
+    if squared == math.inf:
+        raise ArithmeticError("a release without noise reached the lattice; please report this")
     if squared > 0:
-        steps.append(Step(mixtures.gaussian(side(root_interval(squared))), 1))
+        whole = side(root_interval(squared))
+        if whole > _SHARPEST and end == "upper":
+            raise ArithmeticError(f"mu = {whole:g} is more than the lattice takes")
+        steps.append(Step(mixtures.gaussian(min(whole, _SHARPEST)), 1))
     for (rate, low, high), count in parts.sampled.items():
         noise = low if end == "upper" else high
         if noise < math.inf:
@@ -334,6 +378,41 @@ def pair_steps(parts: Parts, end: End) -> list[Any]:
         if pair is not None:
             steps.append(Step(pair, count))
     return steps
+
+
+class Capped:
+    """A curve whose upper ends are also those of another that is known to lie above."""
+
+    def __init__(self, curve: Any, cap: Any) -> None:
+        self.curve, self.cap = curve, cap
+
+    def infinite(self) -> float:
+        """Upper bound of delta at infinite epsilon."""
+        return float(min(self.curve.infinite(), self.cap.infinite()))
+
+    def log_delta(self, epsilon: Array) -> tuple[Array, Array]:
+        """Limits of ln delta, float[n] each."""
+        low, high = self.curve.log_delta(epsilon)
+        high = np.minimum(high, self.cap.log_delta(epsilon)[1])
+        return np.minimum(low, high), high
+
+    def epsilon(self, delta: float) -> Interval:
+        """Smallest epsilon at `delta`."""
+        return _capped(self.curve.epsilon(delta), self.cap.epsilon(delta))
+
+    def tpr(self, fpr: float) -> Interval:
+        """Best true-positive rate at `fpr`."""
+        return _capped(self.curve.tpr(fpr), self.cap.tpr(fpr))
+
+    def by_direction(self, delta: float) -> dict[str, Interval]:
+        """Epsilon at `delta`, one interval per direction."""
+        found, caps = self.curve.by_direction(delta), self.cap.by_direction(delta)
+        return {name: _capped(found[name], caps[name]) for name in DIRECTIONS}
+
+
+def _capped(found: Interval, cap: Interval) -> Interval:
+    high = min(found.upper, cap.upper)
+    return Interval(min(found.lower, high), high)
 
 
 class WorstOf:

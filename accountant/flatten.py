@@ -31,7 +31,12 @@ from .reduce import (
     times,
     trimmed,
 )
-from .renyi_terms import RenyiTerm, Selected, ZCdp
+from .renyi_terms import RenyiTerm, Selected, UpperOnly, ZCdp
+
+_MOST_ALLOCATED = 9  # mu^2 that the pairs of random allocation are made for
+_MOST_PURE, _LEAST_PURE = 690.0, 1e-150  # epsilons that a pair can hold
+_MOST_RUNS = 10**15
+_LARGEST_MEAN = 1e6  # of a mixture's component
 
 Ends = tuple[Pair, Pair | None]  # dominating from above; dominated, None for nothing known
 
@@ -80,16 +85,25 @@ def flatten(event: dpe.DpEvent, *, adjacency: Adjacency, group_size: int = 1) ->
     return walker.parts
 
 
-def alternatives(event: dpe.DpEvent, adjacency: Adjacency) -> list[dpe.DpEvent]:
+def alternatives(
+    event: dpe.DpEvent, adjacency: Adjacency, group_size: int = 1
+) -> list[dpe.DpEvent]:
     """The distinct events of which one record enters one; [event] if it is not parallel.
 
     Gaussians in parallel are left alone: `reduce` handles them anywhere in the tree.
 
     Raises:
-        UnsupportedEventError: parallel over labels under replace-one, and not all Gaussian.
+        UnsupportedEventError: parallel over labels under replace-one, or for groups, and not all
+            Gaussian.
     """
     if not isinstance(event, events.ParallelDpEvent) or is_gaussian(event):
         return [event]
+    if group_size > 1:
+        raise UnsupportedEventError(
+            f"parallel composition for groups of {group_size} is proven for unsampled Gaussians "
+            "only: the group may be spread over the parts, which can leak more than any one of "
+            "them.\n  Account with group_size 1, or compose the parts in sequence."
+        )
     if adjacency == "replace-one" and event.partition == "label":
         raise UnsupportedEventError(
             "parallel composition over labels under replace-one is proven for unsampled Gaussians "
@@ -98,7 +112,7 @@ def alternatives(event: dpe.DpEvent, adjacency: Adjacency) -> list[dpe.DpEvent]:
         )
     found: list[dpe.DpEvent] = []
     for part in event.events:
-        for one in alternatives(part, adjacency):
+        for one in alternatives(part, adjacency, group_size):
             if one not in found:
                 found.append(one)
     return found
@@ -116,6 +130,8 @@ class _Walker:
         """Add `count` runs of `event`."""
         if count == 0:
             return
+        if count > _MOST_RUNS:
+            raise ParameterError(f"{where} runs more than {_MOST_RUNS:,} times, which is too many")
         match event:
             case dpe.ComposedDpEvent():
                 if not isinstance(event.events, list | tuple):
@@ -126,7 +142,7 @@ class _Walker:
                 number = repetitions(event.count, where)
                 self.walk(event.event, count * number, inside(where, "event", event.event))
             case events.ParallelDpEvent() if not is_gaussian(event):
-                found = alternatives(event, self.adjacency)
+                found = alternatives(event, self.adjacency, self.group_size)
                 if len(found) > 1:
                     raise self._refused(
                         event, where, "parallel parts that differ, inside a composition"
@@ -141,6 +157,13 @@ class _Walker:
             case events.ShuffledBatchesDpEvent():
                 # Inside an epoch the batches compose in parallel; no amplification is proven, and
                 # none is a lower bound.
+                if self.adjacency == "add-remove":
+                    raise self._refused(
+                        event,
+                        where,
+                        "shuffled batches under add-remove (a record that is gone moves others "
+                        "into its batch; it is proven under replace-one and zero-out)",
+                    )
                 self._upper_only(event.event, count, inside(where, "event", event.event))
             case events.ShuffledDpEvent():
                 self._shuffled(event, count, where)
@@ -159,6 +182,10 @@ class _Walker:
     def _plain(self, event: dpe.DpEvent, count: int, where: str) -> None:
         # a single mechanism: a Gaussian or a pair of its own
         if isinstance(event, events.PureDpEvent) and event.epsilon == 0.0:
+            return
+        if isinstance(event, dpe.LaplaceDpEvent) and event.noise_multiplier == math.inf:
+            return
+        if isinstance(event, dpe.MixtureOfGaussiansDpEvent) and not any(event.sensitivities):
             return
         if isinstance(event, dpe.LaplaceDpEvent) and event.noise_multiplier == 0.0:
             self._gaussian(math.inf, math.inf)
@@ -190,7 +217,12 @@ class _Walker:
                 shift = event.sensitivity * self.factor
                 return _both(atoms.DiscreteGaussian(event.sigma, shift))
             case events.PureDpEvent():
-                return _both(atoms.PureDp(event.epsilon * self.group_size))
+                epsilon = event.epsilon * self.group_size
+                if epsilon > _MOST_PURE:  # as good as disclosed
+                    return atoms.Atoms((1.0, 0.0), (0.0, 1.0)), atoms.PureDp(_MOST_PURE)
+                if epsilon < _LEAST_PURE:
+                    return atoms.PureDp(_LEAST_PURE), None
+                return _both(atoms.PureDp(epsilon))
             case dpe.RandomizedResponseDpEvent():
                 _number(check.probability, where, "noise_parameter", event.noise_parameter)
                 _number(check.count, where, "num_buckets", event.num_buckets)
@@ -261,15 +293,19 @@ class _Walker:
         # `contribution_factor` is not applied: replacing has its own pair, N(+mu) against N(-mu)
         if high == 0:
             return
+        if low == math.inf:
+            self._add(self.parts.pairs, _both(self._disclosed(rate)), count)
+            return
         if high == math.inf:
-            # drawn means disclosed
-            missed = (1.0 - rate) ** self.group_size
-            pair = (
-                atoms.Atoms((missed, 1.0 - missed, 0.0), (missed, 0.0, 1.0 - missed))
+            # not known to be singular: the upper end discloses, the lower has the noise it has
+            disclosed = self._disclosed(rate)
+            mu_low = min(root_interval(low)[0], _LARGEST_MEAN / self.group_size)
+            down = (
+                mixtures.poisson_replace(rate, mu_low, self.group_size)
                 if self.replace
-                else atoms.Atoms((missed, 1.0 - missed), (1.0, 0.0))
+                else mixtures.poisson_group(rate, mu_low, self.group_size)
             )
-            self._add(self.parts.pairs, _both(pair), count)
+            self._add(self.parts.pairs, (disclosed, down), count)
             return
         if not self.replace and self.group_size == 1:
             noise_low = root_interval(1 / Fraction(high))[0]
@@ -285,6 +321,13 @@ class _Walker:
         upper = make(mu_high)
         lower = upper if mu_low == mu_high else make(mu_low)
         self._add(self.parts.pairs, (upper, lower), count)
+
+    def _disclosed(self, rate: float) -> Pair:
+        """Who is drawn is disclosed."""
+        missed = (1.0 - rate) ** self.group_size
+        if self.replace:
+            return atoms.Atoms((missed, 1.0 - missed, 0.0), (missed, 0.0, 1.0 - missed))
+        return atoms.Atoms((missed, 1.0 - missed), (1.0, 0.0))
 
     def _fixed_size(self, event: Any, count: int, where: str) -> None:
         """Samples of fixed size, of Gaussians.
@@ -350,6 +393,11 @@ class _Walker:
             return
         if high == math.inf:
             raise self._refused(event.event, below, "random allocation without noise")
+        if high > _MOST_ALLOCATED:
+            # sharper than the engine takes; without amplification it is an upper bound
+            self._gaussian(0, times(count * event.chosen, high))
+            self.parts.lossy.add(type(event).__name__)
+            return
         steps = event.steps // event.chosen
         upper = random_allocation.random_allocation(root_interval(high)[1], steps)[0]
         lower = random_allocation.random_allocation(root_interval(low)[0], steps)[1]
@@ -374,7 +422,7 @@ class _Walker:
             raise self._refused(inner, below, "shuffling reports without noise")
         self.parts.lossy.add(type(event).__name__)
         # attained by randomised response of which nobody else holds a one
-        lower = shuffle.CountOfOnes(epsilon, event.users, 0)
+        lower = shuffle.CountOfOnes(epsilon, event.users, 0, sure=True)
         binary = isinstance(inner, events.PureDpEvent) or inner.num_buckets == 2
         ends = (shuffle.shuffled(epsilon, event.users), lower if binary else None)
         self._add(self.parts.pairs, ends, count)
@@ -418,7 +466,7 @@ class _Walker:
         for (upper, _), number in inner.parts.pairs.items():
             self._add(self.parts.pairs, (upper, None), number)
         for term, number in inner.parts.renyi.items():
-            self._add(self.parts.renyi, term, number)
+            self._add(self.parts.renyi, UpperOnly(term), number)
         self.parts.lossy.add("ShuffledBatchesDpEvent")
 
     def _gaussian(self, low: Any, high: Any) -> None:

@@ -40,6 +40,17 @@ class ZCdp:
 
 
 @dataclass(frozen=True)
+class UpperOnly:
+    """Another term, of which nothing is known to be attained."""
+
+    term: RenyiTerm
+
+    def rdp(self, orders: Array) -> Array:
+        """That of the term."""
+        return self.term.rdp(orders)
+
+
+@dataclass(frozen=True)
 class Selected:
     """The best of a random number of runs. Source: Papernot & Steinke, arXiv:2110.03620.
 

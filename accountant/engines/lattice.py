@@ -57,6 +57,7 @@ class LatticeTable:
         delta: float | None = None,
         log_delta: float | None = None,
         tolerance: float = 1e-5,
+        upper_only: bool = False,
     ) -> None:
         """Give one target: `epsilon`, any real number, or `delta`, or `log_delta` < 0.
 
@@ -66,6 +67,7 @@ class LatticeTable:
             delta: target, in (0, 1).
             log_delta: target.
             tolerance: about what the upper end of epsilon may lose by discretisation, > 0.
+            upper_only: the pairs dominate something else: lower ends mean nothing, and are 0.
 
         Raises:
             ParameterError: not exactly one target, or a number outside its range.
@@ -80,6 +82,7 @@ class LatticeTable:
             log_delta = math.log(delta)
         if log_delta is not None and not -math.inf < log_delta < 0.0:
             raise ParameterError(f"log_delta must be finite and < 0, but is {log_delta!r}")
+        self._upper_only = upper_only
         counts: dict[object, int] = {}
         merged: dict[object, Step] = {}
         for step in steps:
@@ -305,6 +308,8 @@ class LatticeTable:
             full = np.logaddexp(plain, at + self._missing) + slack
             high = np.where(known, np.fmin(high, full), high)
         high = np.minimum(high, 0.0)
+        if self._upper_only:  # `infinite` may be rounded up by more than nothing
+            low = np.full_like(high, -math.inf)
         if (low > high + 1e-9 * (1.0 + np.where(np.isfinite(high), np.abs(high), 0.0))).any():
             raise ArithmeticError("two enclosures of delta exclude each other; please report this")
         return np.minimum(low, high), high

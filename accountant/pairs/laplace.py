@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -114,20 +115,24 @@ class DiscreteLaplace(AtomPair):
 
     @property
     def table(self) -> AtomTable:  # noqa: D102
-        a, s = self.noise_parameter, self.shift
-        k = np.arange(s + 1, dtype=np.float64)
-        p = math.tanh(0.5 * a) * np.exp(-a * (s - k))
-        end = 1.0 / (1.0 + math.exp(-a))
-        p[0], p[-1] = end * math.exp(-a * s), end
-        size = a * s
-        return build(
-            a * (2.0 * k - s),
-            p,
-            p[::-1],
-            loss_error=2.0 * UNIT * size,
-            relative=UNIT * (32.0 + 2.0 * size),
-        )
+        return _discrete(float(self.noise_parameter), int(self.shift))
 
     @property
     def progression(self) -> Progression | None:  # noqa: D102
         return Progression(-self.noise_parameter * self.shift, 2.0 * self.noise_parameter)
+
+
+@lru_cache(maxsize=8)
+def _discrete(a: float, s: int) -> AtomTable:
+    k = np.arange(s + 1, dtype=np.float64)
+    p = math.tanh(0.5 * a) * np.exp(-a * (s - k))
+    end = 1.0 / (1.0 + math.exp(-a))
+    p[0], p[-1] = end * math.exp(-a * s), end
+    size = a * s
+    return build(
+        a * (2.0 * k - s),
+        p,
+        p[::-1],
+        loss_error=2.0 * UNIT * size,
+        relative=UNIT * (32.0 + 2.0 * size),
+    )

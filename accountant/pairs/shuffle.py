@@ -50,12 +50,14 @@ class CountOfOnes(AtomPair):
     """One user's bit flips, `ones` of the other users hold a one; binary randomised response.
 
     Bern(p) + W against Bern(1-p) + W, W = Bin(ones, p) + Bin(users - 1 - ones, 1 - p), with
-    p = e^epsilon0/(1 + e^epsilon0).
+    p = e^epsilon0/(1 + e^epsilon0). What is cut is given to randomised response, which is worse;
+    with `sure` it is left out and charged, so that the pair is fit for lower ends.
     """
 
     epsilon0: float
     users: int
     ones: int
+    sure: bool = False
 
     def __post_init__(self) -> None:
         _check(self.epsilon0, self.users)
@@ -64,7 +66,7 @@ class CountOfOnes(AtomPair):
 
     @property
     def table(self) -> AtomTable:  # noqa: D102
-        return _ones(float(self.epsilon0), self.users, self.ones)
+        return _ones(float(self.epsilon0), self.users, self.ones, self.sure)
 
 
 def shuffled(epsilon0: float, users: int) -> Pair:
@@ -178,7 +180,7 @@ def _clones(epsilon0: float, users: int) -> AtomTable:
 
 
 @lru_cache(maxsize=4)
-def _ones(epsilon0: float, users: int, ones: int) -> AtomTable:
+def _ones(epsilon0: float, users: int, ones: int, sure: bool) -> AtomTable:
     high, low = _odds(epsilon0)
     left = _binomial(ones, high, low)
     right = _binomial(users - 1 - ones, low, high)
@@ -193,5 +195,9 @@ def _ones(epsilon0: float, users: int, ones: int) -> AtomTable:
         left.cut + right.cut + float(p[~keep].sum() + q[~keep].sum()) * (1.0 + math.exp(epsilon0))
     )
     p, q = p[keep], q[keep]
-    table = _with_rest(np.log(p / q), p, q, rest, epsilon0, relative)
+    if sure:
+        slack = UNIT * 16.0 * (1.0 + epsilon0)
+        table = build(np.log(p / q), p, q, lost=rest, loss_error=slack, relative=relative)
+    else:
+        table = _with_rest(np.log(p / q), p, q, rest, epsilon0, relative)
     return table._replace(loss_error=table.loss_error + 2.2 * relative)

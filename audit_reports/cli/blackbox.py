@@ -1,6 +1,7 @@
 """Verbs on mechanisms and scores that are not ours: audit-mechanism, estimate."""
 
 import importlib
+import importlib.util
 import json
 import sys
 import traceback
@@ -61,6 +62,8 @@ def audit_mechanism(
     """
     from ..blackbox import audit_mechanism as audit
 
+    if out is not None and out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise ConfigError(f"{out} is not empty; nothing in it was touched. Name a new folder")
     sample, given = _found(target), _event(event)
     claim = _claim(adjacency, unit, epsilon, delta, mu, rho, given)
     terminal = Terminal(quiet=quiet)
@@ -94,6 +97,7 @@ def estimate(
     delta: float | None = Delta,
     mu: float | None = Mu,
     rho: float | None = Rho,
+    event: Path | None = typer.Option(None, help="JSON file of the event that is claimed."),
     design: str = typer.Option(
         "many_runs",
         help="many_runs: a run of its own for each row; one_run: all rows from one training; "
@@ -119,9 +123,12 @@ def estimate(
     from ..estimators.bayesian import CredibleInterval
     from ..score_files import estimate_table, read_scores
 
-    claimed = any(x is not None for x in (epsilon, mu, rho))
-    # without a claim there is nothing to refute: a curve that no mechanism exceeds stands in
-    claim = _claim(adjacency, unit, epsilon, delta, mu if claimed else 1e6, rho, None)
+    given = _event(event)
+    claimed = any(x is not None for x in (epsilon, mu, rho, given))
+    if claimed:
+        claim = _claim(adjacency, unit, epsilon, delta, mu, rho, given)
+    else:  # nothing to refute: a point that no mechanism exceeds stands in
+        claim = _claim(adjacency, unit, 1e6, 1e-5 if delta is None else delta, None, None, None)
     found = estimate_table(
         read_scores(file),
         claim,
@@ -190,9 +197,10 @@ def _found(target: str) -> Any:
             path = Path(module).resolve()
             if not path.is_file():
                 raise ConfigError(f"there is no file {module}")
-            sys.path.insert(0, str(path.parent))
-            module = path.stem
-        found: Any = importlib.import_module(module)
+            sys.path.insert(0, str(path.parent))  # for what it imports itself
+            found: Any = _loaded(path)
+        else:
+            found = importlib.import_module(module)
         for part in name.split("."):
             found = getattr(found, part)
     except ModuleNotFoundError as error:
@@ -204,6 +212,18 @@ def _found(target: str) -> Any:
     except Exception as error:
         raise ConfigError(f"importing {module} failed: {_last_line(error)}") from error
     return found
+
+
+def _loaded(path: Path) -> Any:
+    """The module in a file, under a name of its own: json.py must not become json."""
+    name = f"privassay_target_{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise ConfigError(f"{path.name} cannot be imported")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
 
 
 def _last_line(error: Exception) -> str:
@@ -220,10 +240,12 @@ def _show(record: Any, out: Path | None, as_json: bool) -> None:
     if out is not None:
         from ..record import write
         from ..render.folder import write_report
+        from ..sums import write_sums
 
         out.mkdir(parents=True, exist_ok=True)
         write(record, out / "record.json")
         write_report(record, out)
+        write_sums(out)
     if as_json:
         print_json(record)
     else:

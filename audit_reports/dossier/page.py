@@ -37,6 +37,7 @@ th, td { text-align: left; vertical-align: top; padding: .3rem .9rem .3rem 0; ma
 thead th { border-bottom-width: 2px; vertical-align: bottom; max-width: 9rem; }
 .number { text-align: right; white-space: nowrap; }
 td.long { min-width: 15rem; }
+tbody th { min-width: 11rem; }
 .failed { color: var(--failed); font-weight: 600; }
 .open { color: var(--open); font-weight: 600; }
 """

@@ -37,7 +37,7 @@ def epsilon(mu: float, delta: float = DELTA) -> float:
     """Exact epsilon of mu-GDP, rounded up.
 
     >>> round(epsilon(0.11788, 1e-5), 4)
-    0.4076
+    0.4075
     """
     return epsilon_interval(delta, mu=mu)[1]
 

@@ -49,7 +49,7 @@ def epsilon(exact: Exact) -> str:
     """Epsilon as an upper limit, or why there is none."""
     if exact.epsilon.upper < math.inf:
         return at_most(exact.epsilon.upper, 6)
-    if exact.epsilon.lower < math.inf:
+    if 0.0 < exact.epsilon.lower < math.inf:
         return f"no bound; at least {at_least(exact.epsilon.lower, 5)}"
     return "no bound"
 

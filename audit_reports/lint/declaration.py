@@ -4,6 +4,8 @@ Frozen dataclasses, one a section of the TOML file; this module is the reference
 written. A declaration states facts (what is clipped, what is noised, who sees it) and, beside
 them, what the system's own accounting assumed. The lint compares the two. What is not stated stays
 "not stated": nothing is assumed in its place.
+
+One file in spite of its length: whoever writes a declaration reads it from top to bottom.
 """
 
 import math
@@ -381,6 +383,8 @@ class Mpc:
         )
         check.whole(**{"mpc.dropouts": self.dropouts, "mpc.fraction_bits": self.fraction_bits})
         check.positive(**{"mpc.coordinate_bound": self.coordinate_bound})
+        if self.fraction_bits > 256:
+            raise ParameterError(f"mpc.fraction_bits must be at most 256, not {self.fraction_bits}")
 
 
 @dataclass(frozen=True, kw_only=True)

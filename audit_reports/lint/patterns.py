@@ -25,7 +25,7 @@ class Pattern(NamedTuple):
 
 
 PATTERNS: dict[str, Pattern] = {
-    "V1": Pattern("the claim is below what exact accounting gives", ("H4",)),
+    "V1": Pattern("the claim against exact accounting", ("H4",)),
     "D1": Pattern("the claim is incomplete", ("H4",), ("claim",), ("P10", "P11"), ("claim",)),
     "D2": Pattern(
         "noise is scaled to a smaller sensitivity than the clip gives",

@@ -44,7 +44,7 @@ def shown(exact: Exact) -> str:
     low, high = exact.epsilon.lower, exact.epsilon.upper
     if high < float("inf"):
         value = f"epsilon {at_most(high, 5)}"
-    elif low < float("inf"):
+    elif 0.0 < low < float("inf"):
         value = f"epsilon at least {at_least(low, 5)}, no upper bound"
     else:
         value = "no bound"

@@ -5,6 +5,7 @@ Source: Lagrange coded computing, Yu et al., arXiv:1806.00939.
 """
 
 from collections.abc import Iterator
+from fractions import Fraction
 
 from ....accountant.digits import at_most
 from ..declaration import Declaration, Mpc
@@ -30,7 +31,7 @@ def largest_square(mpc: Mpc) -> int:
     ...     fraction_bits=16, coordinate_bound=1.0, dimension=32))
     54975581388800
     """
-    scaled: int = round((1 << mpc.fraction_bits) * mpc.coordinate_bound)
+    scaled = round(Fraction(mpc.coordinate_bound) * (1 << mpc.fraction_bits))
     return 4 * mpc.dimension * mpc.clients * mpc.clients * scaled * scaled
 
 

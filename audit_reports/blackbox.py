@@ -104,9 +104,7 @@ def audit_mechanism(
     check.open_probability(confidence=confidence)
     check.positive(power=power)
     if not 40 <= trials <= 2 * MAX_TRIALS:
-        raise DesignError(
-            f"trials must be 40 to {2 * MAX_TRIALS} in each world, but is {trials}"
-        )
+        raise DesignError(f"trials must be 40 to {2 * MAX_TRIALS} in each world, but is {trials}")
     event = declared(claim, event)
     proven = nothing_proven(claim) if event is None else account(
         event, adjacency=claim.adjacency, unit=claim.unit

@@ -20,6 +20,8 @@ def size_of(data: Any) -> int:
     >>> size_of((np.zeros((5, 2)), np.zeros(5)))
     5
     """
+    if isinstance(data, dict | str | bytes):
+        raise DesignError(f"data must be {_KINDS}, but is {type(data).__name__}")
     if isinstance(data, tuple):
         sizes = {size_of(part) for part in data}
         if len(sizes) != 1:

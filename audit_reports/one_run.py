@@ -12,6 +12,7 @@ import os
 import secrets
 import time
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ from .estimators.auc import auc
 from .estimators.clopper_pearson import risk
 from .estimators.estimate import claim_delta, estimate_scores
 from .estimators.one_run_power import one_run_power
+from .estimators.power import RefutablePower
 from .record import AuditRecord
 from .results import PROFILE, AttackResult, MechanismResult
 from .stages import array_hash
@@ -188,14 +190,18 @@ class OneRunAudit:
         """
         start = time.monotonic()
         claim = as_claim(claim)
-        values = np.asarray(scores, dtype=np.float64)
+        if hasattr(scores, "detach"):  # a torch tensor
+            scores = scores.detach().cpu()
+        try:
+            values = np.asarray(scores, dtype=np.float64)
+        except (TypeError, ValueError) as error:
+            raise DesignError(f"scores must be numbers: {error}") from None
         if values.shape != self.included.shape:
             raise DesignError(
                 f"scores must be one number per candidate, float[{self.included.size}], but have "
                 f"shape {values.shape}"
             )
         check.open_probability(confidence=confidence)
-        self._spend(share, [array_hash(values), jsonio.dump(claim), method, guesses, attack])
         if claim.adjacency == "replace-one":
             raise ClaimError(
                 "a candidate is trained on or not: that tests add-remove or zero-out, not "
@@ -225,6 +231,7 @@ class OneRunAudit:
         )
         if control is not None:
             _check_control(control, claim, result)
+        self._spend(share, [array_hash(values), jsonio.dump(claim), method, guesses, attack])
         proven = nothing_proven(claim) if event is None else account(
             event, adjacency=claim.adjacency, unit=claim.unit
         )  # fmt: skip
@@ -326,6 +333,13 @@ def seal_of(salt: str, included: NDArray[np.bool_]) -> str:
     return hashlib.sha256(f"{salt}:{coins}".encode()).hexdigest()
 
 
+@lru_cache(maxsize=32)
+def _power(canaries: int, text: str, confidence: float, method: str) -> RefutablePower:
+    """`one_run_power`, kept: it simulates."""
+    claim = jsonio.load(PrivacyClaim, json.loads(text))
+    return one_run_power(canaries, claim, confidence=confidence, method=method)
+
+
 def one_run_result(
     scores: Scores,
     claim: PrivacyClaim,
@@ -357,5 +371,5 @@ def one_run_result(
         scores_sha256=array_hash(scores.values_in, scores.values_out),
         seconds=round(time.monotonic() - start, 3),
         bound=bound,  # type: ignore[arg-type]  # one_run methods give a GuessBound
-        power=one_run_power(n_in + n_out, claim, confidence=confidence, method=bound.method),
+        power=_power(n_in + n_out, jsonio.canonical(jsonio.dump(claim)), confidence, bound.method),
     )

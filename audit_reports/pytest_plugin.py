@@ -110,7 +110,7 @@ def trials_for(claim: Any, power: float, confidence: float, max_trials: int) -> 
     trials = 4 * FIRST
     while trials < max_trials:
         found = e_process_power(most_guesses(trials), claim, confidence=confidence)
-        if found.multiple is None or found.multiple <= power:
+        if found.multiple is not None and found.multiple <= power:
             return min(2 * trials, max_trials), True
         trials *= 2
     found = e_process_power(most_guesses(max_trials), claim, confidence=confidence)

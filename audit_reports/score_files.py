@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,9 +57,12 @@ class Found:
             parts.append(f"epsilon >= {at_least(bound.epsilon_lower_gaussian or 0.0)} if Gaussian")
         parts.append(f"epsilon >= {at_least(bound.epsilon_lower)} at delta {bound.delta:g}")
         named = [f"{k} {v}" for k, v in (("group", self.group), ("run", self.run)) if v]
+        most = "" if isinstance(bound, CredibleInterval) else (
+            f"; so many trials could have shown epsilon {at_most(bound.ceiling_epsilon)} at most"
+        )  # fmt: skip
         return (
             f"{', '.join([*named, 'bound'])}    {'; '.join(parts)} "
-            f"({bound.method}, {bound.guarantee}, confidence {bound.confidence:.6g})"
+            f"({bound.method}, {bound.guarantee}, confidence {bound.confidence:.6g}{most})"
         )
 
 
@@ -83,7 +87,7 @@ def read_scores(path: Path) -> Table:
             columns = {str(name).strip(): frame[name].to_numpy() for name in frame.columns}
         else:
             raise DesignError(f"scores are read from .csv, .parquet or .npz, not from {path.name}")
-    except (ValueError, OSError, ImportError) as error:
+    except (ValueError, OSError, ImportError, BadZipFile, EOFError) as error:
         raise DesignError(f"{path.name} cannot be read: {error}") from None
     missing = [name for name in _COLUMNS[:2] if name not in columns]
     if missing:
@@ -91,10 +95,15 @@ def read_scores(path: Path) -> Table:
             f"{path.name} must have columns score and member (and may have group and run), but "
             f"{' and '.join(missing)} is missing; it has {', '.join(columns) or 'none'}"
         )
-    size = len(columns["score"])
-    texts = {
-        name: np.asarray(columns.get(name, np.full(size, ""))).astype(str) for name in _COLUMNS[2:]
-    }
+    size = np.size(columns["score"])
+    for name in _COLUMNS:
+        shape = np.shape(columns.get(name, np.empty(size)))
+        if shape != (size,):
+            raise DesignError(
+                f"the columns of {path.name} must be equally long, but {name} has shape {shape} "
+                f"and score {np.shape(columns['score'])}"
+            )
+    texts = {name: _texts(columns.get(name), size) for name in _COLUMNS[2:]}
     return Table(_numbers(columns["score"]), _labels(columns["member"]), **texts)
 
 
@@ -171,6 +180,13 @@ def _numbers(column: Any) -> NDArray[np.float64]:
         return np.asarray(column, dtype=np.float64)
     except (TypeError, ValueError):
         raise DesignError("the column score must hold numbers") from None
+
+
+def _texts(column: Any, size: int) -> NDArray[np.str_]:
+    if column is None:
+        return np.full(size, "")
+    values = ["" if v is None or v != v else str(v) for v in np.asarray(column).tolist()]
+    return np.array(values, dtype=str)
 
 
 def _labels(column: Any) -> NDArray[np.bool_]:

@@ -202,7 +202,7 @@ def judge_black_box(
             "INCONCLUSIVE", f"the audit has too little power: {reason}", [reason], caveats
         )
     found = max(m.bound.mu_lower or 0.0 for m in measured)
-    if found * power_multiple < best.power.mu and not control:
+    if control is False and found * power_multiple < best.power.mu:
         reason = (
             f"the attack found mu >= {at_least(found)} only; if {power_multiple:g} times the leak "
             f"showed {power_multiple:g} times as much, that would be less than the mu of "

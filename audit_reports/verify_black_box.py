@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING, Any
 from ..accountant.account import account
 from ..accountant.errors import RecordError
 from ..accountant.event_json import from_dict
+from ..accountant.gaussian import epsilon_interval
 from .blackbox import nothing_proven
 from .estimators.bound import EmpiricalBound
 from .estimators.clopper_pearson import risk
+from .estimators.e_process import EProcess
 from .estimators.estimate import claim_delta
 from .estimators.guess_bound import GuessBound
 from .estimators.guess_count import one_run_epsilon
@@ -33,7 +35,7 @@ def check_row(record: "AuditRecord", row: "MechanismResult") -> None:
     Raises:
         RecordError: something does not fit.
     """
-    from .verify import check_bound, close, same
+    from .verify import check_bound, close, near, same
 
     claim = record.claim
     unknown = row.event.get("class") == "UnsupportedDpEvent"
@@ -48,12 +50,19 @@ def check_row(record: "AuditRecord", row: "MechanismResult") -> None:
         row.proven_epsilon,
         proven.epsilon(claim_delta(claim)),
     )
+    for epsilon, largest in row.profile:
+        near(f"{row.name}: delta({epsilon:g})", largest, proven.delta(epsilon).upper)
+    claimed = claim.gaussian_mu() if claim.is_curve else None
+    same("claimed mu", record.claimed_mu, claimed)
     if len(row.attacks) != 1 or row.attacks[0].bound.confidence < record.confidence:
         raise RecordError(
             f"{row.name}: one attack may spend the allowed error, and no more than it"
         )
     for attack in row.attacks:
         name = f"{row.name}/{attack.attack}"
+        share = 1.0 - attack.bound.confidence
+        allowed = (1.0 - record.confidence) * attack.error_share
+        near(f"{name}: allowed error", share, allowed)
         if isinstance(attack.bound, EmpiricalBound):
             check_bound(name, attack.bound)
         else:
@@ -79,7 +88,7 @@ def _control(record: "AuditRecord") -> bool | None:
 
 
 def _check_guesses(name: str, bound: GuessBound) -> None:
-    from .verify import near
+    from .verify import near, same
 
     counts: dict[str, Any] = {
         "canaries": bound.canaries,
@@ -94,8 +103,22 @@ def _check_guesses(name: str, bound: GuessBound) -> None:
     elif bound.method == "guess_count" and bound.guesses and bound.k_in is not None:
         epsilon = one_run_epsilon(delta=bound.delta, **counts)
         near(f"{name}: epsilon", bound.epsilon_lower, epsilon)
-    elif (bound.mu_lower or 0.0) > (bound.ceiling_mu or 0.0):
-        raise RecordError(f"{name}: mu is above what so many guesses could show")
+        same(f"{name}: mu", bound.mu_lower, None)
+    elif bound.method == "e_process":
+        # the best that any order of these guesses shows: all right ones first
+        best = EProcess(delta=bound.delta, confidence=bound.confidence)
+        best.add(right=bound.correct)
+        if (bound.mu_lower or 0.0) > best.mu_lower or bound.epsilon_lower > best.epsilon_lower:
+            raise RecordError(f"{name}: the bound is above what {bound.correct} right guesses show")
+    elif bound.guesses:
+        raise RecordError(f"{name}: no estimator is called {bound.method!r}")
+    elif bound.epsilon_lower or bound.mu_lower:
+        raise RecordError(f"{name}: a bound without guesses")
+    if bound.mu_lower is not None:
+        converted = epsilon_interval(bound.delta, mu=bound.mu_lower)[0] if bound.mu_lower else 0.0
+        near(
+            f"{name}: epsilon by the Gaussian curve", bound.epsilon_lower_gaussian or 0.0, converted
+        )
 
 
 def _check_power(name: str, record: "AuditRecord", attack: "AttackResult") -> None:
@@ -110,7 +133,11 @@ def _check_power(name: str, record: "AuditRecord", attack: "AttackResult") -> No
         again = e_process_power(most, claim, confidence=confidence)
     else:
         again = one_run_power(attack.trials, claim, confidence=confidence, method=bound.method)
-    if not (again.mu == attack.power.mu or math.isclose(attack.power.mu, again.mu, rel_tol=0.01)):
-        raise RecordError(
-            f"{name}: power: the record says mu {attack.power.mu}, recomputing gives {again.mu}"
-        )
+    for what in ("mu", "multiple", "epsilon", "delta", "probability"):
+        found, wanted = getattr(attack.power, what), getattr(again, what)
+        if found == wanted:
+            continue
+        if found is None or wanted is None or not math.isclose(found, wanted, rel_tol=0.01):
+            raise RecordError(
+                f"{name}: power: the record says {what} {found}, recomputing gives {wanted}"
+            )

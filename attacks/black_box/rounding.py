@@ -15,6 +15,20 @@ _BITS = {8: 30, 4: 14}  # kept below the spread, by bytes of the format that the
 _ULPS = {8: 2.0**-48, 4: 2.0**-19}  # of the largest value: 16 units in the last place
 
 
+_COARSE = 22  # bits below the spread; a lattice coarser than that was meant
+
+
+def _lattice(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The largest power of two of which all values of an entry are multiples; inf for zeros."""
+    fraction, exponent = np.frexp(values)
+    whole = np.abs(fraction * 2.0**53).astype(np.int64)
+    lowest = (whole & -whole).astype(np.float64)  # its lowest bit
+    with np.errstate(divide="ignore", over="ignore", under="ignore"):
+        size = np.log2(lowest) + exponent - 53.0
+        size = np.where(whole == 0, np.inf, size)
+        return np.asarray(np.exp2(size.min(axis=0)))
+
+
 @dataclass(frozen=True, eq=False)
 class Rounding:
     """A grid per entry of an output, a power of two; 0 where values are left alone."""
@@ -45,6 +59,8 @@ class Rounding:
         least = np.abs(filled).max(axis=0) * _ULPS[size]
         width = np.maximum(spread * 2.0 ** -_BITS[size], least)
         usable = (spread > 0.0) & np.isfinite(width) & (width > 1e-290)
+        # counts and values on a grid of their own: their lattice is no work of the arithmetic
+        usable &= _lattice(filled) < spread * 2.0**-_COARSE
         with np.errstate(divide="ignore", invalid="ignore"):
             grid = np.where(usable, 2.0 ** np.floor(np.log2(width)), 0.0)
         return cls(np.asarray(grid, dtype=np.float64))

@@ -196,7 +196,9 @@ def _estimate(
     if name == "dkw":
         return dkw_bound(scores, confidence=confidence, delta=at)
     if name == "split":
-        return split_bound(scores, confidence=confidence, delta=at, seed=seed or 0, criterion=criterion)
+        return split_bound(
+            scores, confidence=confidence, delta=at, seed=seed or 0, criterion=criterion
+        )
     if name == "multi_split":
         return multi_split_bound(
             scores, confidence=confidence, delta=at, seed=seed or 0, criterion=criterion

@@ -11,7 +11,6 @@ from ...accountant.claim import PrivacyClaim
 from ...accountant.errors import ClaimError, ParameterError
 from .bound import Guarantee
 
-
 if TYPE_CHECKING:
     from .tradeoff import TradeOff
 

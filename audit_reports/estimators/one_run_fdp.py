@@ -205,9 +205,7 @@ def one_run_fdp_bound(
             return 0.0
         return one_run_fdp_epsilon(delta=delta, canaries=m, guesses=r, correct=v, alpha=alpha)
 
-    counts, k, source = pick(
-        coin_flips(scores, seed=seed), guesses, statistic, alpha, seed
-    )
+    counts, k, source = pick(coin_flips(scores, seed=seed), guesses, statistic, alpha, seed)
     m, r, v = counts
     found = statistic.bound(m, r, v)
     return GuessBound(

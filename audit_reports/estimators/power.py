@@ -68,7 +68,8 @@ class RefutablePower:
     Attributes:
         mu: refuted with probability >= `probability` if this is the truth; infinite if not even
             mu = 50 is.
-        multiple: mu over the claimed mu; None for a point claim with delta = 0, which no mu has.
+        multiple: mu over the claimed mu; for a point claim with delta = 0, which no mu has, the
+            multiple of epsilon at which randomised response is refuted; None without either.
         epsilon: of `mu` at delta, rounded up; nats.
         delta: where epsilon is stated.
         probability: of refuting.
@@ -114,12 +115,37 @@ def smallest_refutable(
     claimed, delta = claim_mu(claim), claim_delta(claim)
     return RefutablePower(
         mu=high,
-        multiple=high / claimed if claimed > 0.0 else None,
+        multiple=high / claimed if claimed > 0.0 else _pure_multiple(claim, design, probability),
         epsilon=math.inf if high == math.inf else gaussian.epsilon_interval(delta, mu=high)[1],
         delta=delta,
         probability=probability,
         how="lower bound" if method == "band" else "at the best threshold",
     )
+
+
+def _pure_multiple(
+    claim: PrivacyClaim, design: tuple[int, int, Ints], probability: float
+) -> float | None:
+    """Of a claim of delta = 0: the multiple of epsilon at which randomised response is refuted."""
+    if claim.epsilon is None or claim.epsilon <= 0.0 or claim.delta != 0.0:
+        return None
+    n_in, n_out, most = design
+    most = most[most >= 0]
+
+    def refuted(multiple: float) -> bool:
+        rate = 1.0 / (1.0 + math.exp(min(700.0, multiple * float(claim.epsilon or 0.0))))
+        found = _power_at_rates(rate, rate, n_in, n_out, most) if most.size else 0.0
+        return found >= probability
+
+    low, high = 1.0, 2.0
+    while not refuted(high):
+        low, high = high, 2.0 * high
+        if high * claim.epsilon > 60.0:
+            return math.inf
+    while high - low > 1e-3 * high:
+        middle = 0.5 * (low + high)
+        low, high = (low, middle) if refuted(middle) else (middle, high)
+    return high
 
 
 def in_these_worlds(
@@ -328,8 +354,11 @@ def _log_factorials(n: int) -> Floats:
 
 
 def _power_at_cut(cut: float, mu: float, n_in: int, n_out: int, most: Ints) -> float:
-    """P(misses <= most[fp]) for fp ~ Bin(n_out, P(N(0,1) >= cut)), misses ~ Bin(n_in, ..)."""
-    rate, miss = float(ndtr(-cut)), float(ndtr(cut - mu))
+    return _power_at_rates(float(ndtr(-cut)), float(ndtr(cut - mu)), n_in, n_out, most)
+
+
+def _power_at_rates(rate: float, miss: float, n_in: int, n_out: int, most: Ints) -> float:
+    """P(misses <= most[fp]) for fp ~ Bin(n_out, rate), misses ~ Bin(n_in, miss)."""
     # Counts further than 9 standard deviations out carry nothing; leaving them out is safe.
     spread = 9.0 * math.sqrt(n_out * rate * (1.0 - rate)) + 30.0
     first = max(0, math.floor(n_out * rate - spread))

@@ -61,7 +61,10 @@ MALFORMED = {
         "at most 4",
     ),
     "not TOML": (lambda: "title = ", "not valid TOML"),
-    "two guarantees": (lambda: replaced("delta = 1e-5", "delta = 1e-5\nmu = 1.0"), "both"),
+    "two guarantees": (
+        lambda: replaced("delta = 1e-5", "delta = 1e-5\nmu = 1.0"),
+        "exactly one of",
+    ),
     "no mechanism": (lambda: TEMPLATE.split("[[mechanism]]")[0], "mechanism: missing"),
 }
 

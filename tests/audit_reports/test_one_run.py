@@ -26,7 +26,7 @@ def scores_of(kit, mu, seed=0):
         ({"mu": 1.0}, 3.0, "REFUTED"),
         ({"epsilon": 1.0, "delta": 1e-5}, 3.0, "REFUTED"),
         ({"rho": 0.5}, 3.0, "REFUTED"),
-        ({"event": dpe.GaussianDpEvent(1.0)}, 1.0, "CONSISTENT"),
+        ({"event": dpe.GaussianDpEvent(1.0)}, 1.0, "INCONCLUSIVE"),
         ({"event": dpe.GaussianDpEvent(1.0)}, 3.0, "REFUTED"),
         ({"event": dpe.GaussianDpEvent(1.0)}, 0.0, "INCONCLUSIVE"),
     ],
@@ -39,6 +39,44 @@ def test_words(guarantee, mu, word):
     assert bound.method == "one_run_fdp" and bound.guarantee == "exact"
     assert kit.seal in record.mechanisms[0].assumptions[0].how
     assert records.parse(record.text()) == record
+
+
+def test_consistent_needs_a_control():
+    ask = {"event": dpe.GaussianDpEvent(1.0), **TERMS}
+    kit, other = OneRunAudit(np.arange(3000), seed=1), OneRunAudit(np.arange(3000), seed=2)
+    alone = kit.verdict(scores_of(kit, 1.0), ask)
+    assert alone.verdict.word == "INCONCLUSIVE" and "control=" in alone.verdict.sentence
+    control = other.verdict(scores_of(other, 3.0), ask)
+    assert control.verdict.word == "REFUTED"
+    again = OneRunAudit(np.arange(3000), seed=1)
+    both = again.verdict(scores_of(again, 1.0), ask, control=control)
+    assert both.verdict.word == "CONSISTENT"
+    assert both.resolved["control_sha256"] == control.digest
+    with pytest.raises(DesignError, match="control must be"):
+        fresh = OneRunAudit(np.arange(3000), seed=3)
+        fresh.verdict(scores_of(fresh, 1.0), ask, control=alone)
+
+
+def test_verdicts_from_the_same_coins_share_the_error():
+    kit, ask = OneRunAudit(np.arange(500), seed=1), {"mu": 1.0, **TERMS}
+    first = kit.verdict(scores_of(kit, 0.0), ask, share=0.5)
+    assert first.mechanisms[0].attacks[0].bound.confidence == pytest.approx(0.975)
+    assert kit.verdict(scores_of(kit, 0.0), ask, share=0.5) is not None  # the same again is free
+    kit.verdict(scores_of(kit, 0.0, seed=9), ask, share=0.5)
+    with pytest.raises(DesignError, match="number 3 from the same coins"):
+        kit.verdict(scores_of(kit, 0.0, seed=10), ask, share=0.1)
+
+
+def test_tied_scores_are_not_decided_by_the_order_of_lists():
+    for m in (196, 568):
+        false = 0
+        for _ in range(60):
+            kit = OneRunAudit(np.arange(float(m)))
+            scores = np.zeros(m)
+            scores[:3] = 1.0
+            record = kit.verdict(scores, {"epsilon": 0.01, "delta": 0.0, **TERMS})
+            false += record.verdict.word == "REFUTED"
+        assert binomtest(false, 60, 0.05, alternative="greater").pvalue > 1e-3
 
 
 def test_false_claims():
@@ -118,6 +156,8 @@ def test_saved_and_read_again(tmp_path):
     assert np.array_equal(again.included, kit.included) and again.seal == kit.seal
     ask = (scores_of(kit, 4.0), {"mu": 1.0, **TERMS})
     assert again.verdict(*ask).verdict == kit.verdict(*ask).verdict
+    with pytest.raises(RecordError, match="holds no"):
+        OneRunAudit.load(tmp_path / "missing.json")
     with pytest.raises(DesignError, match="no data"):
         _ = again.training_set
     text = path.read_text()

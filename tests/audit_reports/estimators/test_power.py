@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from privassay.accountant import gaussian, jsonio
+from privassay.accountant.claim import PrivacyClaim
 from privassay.accountant.errors import ParameterError
 from privassay.audit_reports.estimators.estimate import estimate_scores
 from privassay.audit_reports.estimators.power import RefutablePower, power, smallest_refutable
@@ -96,7 +97,7 @@ def test_point_claims_have_a_multiple_where_a_curve_meets_them(make_claim):
     found = smallest_refutable(1000, 1000, make_claim(epsilon=1.0, delta=1e-5))
     assert found.multiple == pytest.approx(found.mu / 0.268051, rel=1e-5)
     pure = smallest_refutable(1000, 1000, make_claim(epsilon=1.0, delta=0.0))
-    assert pure.multiple is None and pure.epsilon == math.inf and pure.mu < 2.0
+    assert 1.2 < pure.multiple < 1.4 and pure.epsilon == math.inf and pure.mu < 2.0
 
 
 def test_a_design_that_is_too_small_is_infinite(make_claim):
@@ -115,3 +116,43 @@ def test_wrong_input_raises(make_claim):
         power(10, 10, claim, mu=1.0, method="best")
     with pytest.raises(ParameterError, match="probability"):
         smallest_refutable(10, 10, claim, probability=1.0)
+
+
+@pytest.mark.parametrize("guarantee", [{"mu": 0.5}, {"epsilon": 2.0, "delta": 1e-5}])
+def test_one_run_power_is_reached(guarantee):
+    from privassay.audit_reports.estimators.estimate import estimate
+    from privassay.audit_reports.estimators.one_run_power import one_run_power
+
+    claim = PrivacyClaim(**guarantee, adjacency="add-remove", unit="example")
+    power, hits = one_run_power(600, claim), 0
+    for seed in range(100, 160):  # other runs than those it was simulated on
+        generator = np.random.default_rng(seed)
+        included = generator.random(600) < 0.5
+        values = generator.normal(size=600) + power.mu * included
+        found = estimate(
+            values[included], values[~included], design="one_run", claim=claim, seed=seed
+        )
+        hits += found.refutes(claim)
+    assert hits >= 0.8 * 60
+
+
+def test_pure_claims_have_a_multiple_of_their_epsilon():
+    from privassay.audit_reports.estimators.one_run_power import e_process_power
+
+    claim = PrivacyClaim(epsilon=1.0, delta=0.0, adjacency="add-remove", unit="example")
+    found = smallest_refutable(5000, 5000, claim)
+    assert 1.0 < found.multiple < 1.3
+    # simulated: randomised response at that epsilon
+    rate = 1.0 / (1.0 + np.exp(found.multiple))
+    generator, hits = np.random.default_rng(0), 0
+    from privassay.audit_reports.estimators.estimate import estimate
+
+    for _ in range(60):
+        inside, outside = generator.random(5000) >= rate, generator.random(5000) < rate
+        hits += estimate(inside * 1.0, outside * 1.0, design="many_runs", claim=claim).refutes(
+            claim
+        )
+    assert hits >= 0.8 * 60
+    assert 1.0 < e_process_power(2000, claim).multiple < 2.0
+    tight = PrivacyClaim(epsilon=6.0, delta=0.0, adjacency="add-remove", unit="example")
+    assert e_process_power(200, tight).multiple > 3.0

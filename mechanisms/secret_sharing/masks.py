@@ -1,0 +1,129 @@
+"""Uniform field elements from a cryptographic generator, each used once.
+
+Shares hide their secret only if the masks are uniform over the whole field, independent and never
+used again. So production draws come from the operating system, never from an experiment's seed.
+"""
+
+import hashlib
+import math
+import operator
+import os
+from collections.abc import Hashable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ...accountant.errors import LedgerError
+from .field import PrimeField
+
+
+class Source(Protocol):
+    """Where random bytes come from."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Text that two sources share only if they draw the same bytes; "system" if fresh."""
+
+    def child(self, *names: str | int) -> "Source":
+        """An independent source for a narrower purpose."""
+
+    def words(self, count: int, block: int) -> "np.ndarray[tuple[int], np.dtype[np.int64]]":
+        """int64[count] uniform over all bit patterns; `block` numbers the calls."""
+
+
+@dataclass(frozen=True)
+class SystemSource:
+    """The operating system's generator (os.urandom), at every draw."""
+
+    fingerprint: str = field(default="system", init=False)
+
+    def child(self, *names: str | int) -> "SystemSource":
+        """The same source: it has no state."""
+        return self
+
+    def words(self, count: int, block: int) -> "np.ndarray[tuple[int], np.dtype[np.int64]]":
+        """int64[count], fresh."""
+        return np.frombuffer(os.urandom(8 * count), dtype=np.int64)
+
+
+@dataclass(frozen=True)
+class SeededSource:
+    """SHAKE-256 of seed and names: for tests and audits only, whoever knows the seed can unmask."""
+
+    seed: int
+    names: tuple[str | int, ...] = ()
+
+    def _root(self) -> bytes:
+        names = (str(n) if isinstance(n, str) else operator.index(n) for n in self.names)
+        return repr((int(self.seed), *names)).encode()
+
+    @property
+    def fingerprint(self) -> str:
+        """The first 64 bits of the hash of seed and names."""
+        return "seeded:" + hashlib.sha256(self._root()).hexdigest()[:16]
+
+    def child(self, *names: str | int) -> "SeededSource":
+        """The source of a narrower purpose."""
+        return SeededSource(self.seed, self.names + names)
+
+    def words(self, count: int, block: int) -> "np.ndarray[tuple[int], np.dtype[np.int64]]":
+        """int64[count], the same at every call with the same block."""
+        stream = hashlib.shake_256(self._root() + b"|" + str(block).encode())
+        return np.frombuffer(stream.digest(8 * count), dtype="<i8").astype(np.int64, copy=False)
+
+
+def uniform(source: Source, within: PrimeField, *shape: int) -> Tensor:
+    """int64[shape], each element uniform over the field, by rejection: no bias at all.
+
+    >>> found = uniform(SeededSource(1), PrimeField(7), 1000)
+    >>> sorted(set(found.tolist()))
+    [0, 1, 2, 3, 4, 5, 6]
+    """
+    count, mask = math.prod(shape), (1 << within.modulus.bit_length()) - 1
+    parts: list[np.ndarray[tuple[int], np.dtype[np.int64]]] = []
+    missing, block = count, 0
+    while missing:
+        words = source.words(missing, block) & mask
+        if int(words.max()) >= within.modulus:
+            words = words[words < within.modulus]
+        parts.append(words)
+        missing, block = missing - len(words), block + 1
+    joined = np.concatenate(parts) if len(parts) > 1 else parts[0] if parts else np.empty(0, "i8")
+    return torch.from_numpy(joined).reshape(shape)
+
+
+class MaskStore:
+    """Masks by name; the second use of a name raises.
+
+    Reusing masks in another round gives every share holder the change of the secret (S7).
+
+    >>> store = MaskStore(SeededSource(1), PrimeField(7))
+    >>> store.draw("round", 1, "client", 0, shape=(2,)).shape
+    torch.Size([2])
+    >>> store.draw("round", 1, "client", 0, shape=(2,))
+    Traceback (most recent call last):
+        ...
+    privassay.accountant.errors.LedgerError: masks of ('round', 1, 'client', 0) were drawn before.
+      Masks hide a secret once: draw under a name with its own round, client and purpose.
+    """
+
+    def __init__(self, source: Source, within: PrimeField) -> None:
+        self._source, self._field = source, within
+        self._used: set[Hashable] = set()
+
+    def draw(self, *names: str | int, shape: tuple[int, ...]) -> Tensor:
+        """int64[shape] of fresh uniform masks.
+
+        Raises:
+            LedgerError: masks of this name were drawn before.
+        """
+        if names in self._used:
+            raise LedgerError(
+                f"masks of {names} were drawn before.\n  Masks hide a secret once: draw under a "
+                "name with its own round, client and purpose."
+            )
+        self._used.add(names)
+        return uniform(self._source.child(*names), self._field, *shape)

@@ -1,0 +1,136 @@
+"""The public constants of a SecFPP run, and the inequalities that they must meet."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from ...accountant import check
+from ...accountant.errors import ParameterError
+from .field import PrimeField
+from .fixed_point import FixedPoint, distance_limit, require_headroom, sum_limit
+from .lagrange import LagrangeCode
+from .masks import MaskStore, Source
+from .session import Session
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """All of it is fixed before the run and known to everybody.
+
+    Attributes:
+        clients: N, of which all take part.
+        dimension: d', of a reduced prompt.
+        prompt_dimension: of a cluster prompt.
+        slices: K.
+        colluders: t.
+        dropouts: D, replies that may be missing at an opening.
+        clusters: S, at most.
+        iterations: I, distance computations of one clustering.
+        min_size: members that a cluster needs before its prompt is opened; default max(3, t+2), so
+            that t colluding members see the sum of at least two others.
+        points: encoding of reduced prompts.
+        prompts: encoding of prompts.
+        within: the field.
+
+    Raises:
+        ParameterError: an inequality fails; the message names it.
+
+    >>> Setting(clients=10, dimension=16, prompt_dimension=8).min_size
+    4
+    """
+
+    clients: int
+    dimension: int
+    prompt_dimension: int
+    slices: int = 2
+    colluders: int = 2
+    dropouts: int = 0
+    clusters: int = 4
+    iterations: int = 5
+    min_size: int = 0
+    points: FixedPoint = FixedPoint()
+    prompts: FixedPoint = FixedPoint()
+    within: PrimeField = field(default_factory=PrimeField)
+
+    def __post_init__(self) -> None:
+        check.count(
+            clients=self.clients,
+            dimension=self.dimension,
+            prompt_dimension=self.prompt_dimension,
+            clusters=self.clusters,
+            iterations=self.iterations,
+        )
+        check.whole(min_size=self.min_size)
+        if 2 * self.colluders >= self.clients:
+            raise ParameterError(
+                f"colluders must be fewer than half of the clients, but {self.colluders} of "
+                f"{self.clients} were given: distances are products of shares, of twice the degree."
+            )
+        self.code(products=True)
+        if self.min_size == 0:
+            object.__setattr__(self, "min_size", max(3, self.colluders + 2))
+        if self.min_size > self.clients:
+            raise ParameterError(
+                f"min_size must be at most the {self.clients} clients, but is {self.min_size}"
+            )
+        require_headroom(
+            self.within.modulus,
+            distances=self.distance_limit,
+            sums=sum_limit(clients=self.clients, magnitude=self.points.magnitude),
+            prompts=self.prompt_limit,
+        )
+
+    @property
+    def distance_limit(self) -> int:
+        """Largest squared distance n^2 d^2 in units of 4^-bits."""
+        return distance_limit(
+            clients=self.clients, dimension=self.dimension, magnitude=self.points.magnitude
+        )
+
+    @property
+    def prompt_limit(self) -> int:
+        """Largest coordinate of a sum of prompts in units of 2^-bits."""
+        return sum_limit(clients=self.clients, magnitude=self.prompts.magnitude)
+
+    def code(self, *, products: bool) -> LagrangeCode:
+        """The sharing; raises where the number of replies is not enough."""
+        return LagrangeCode(
+            clients=self.clients,
+            slices=self.slices,
+            colluders=self.colluders,
+            dropouts=self.dropouts,
+            products=products,
+            within=self.within,
+        )
+
+    def session(
+        self, source: Source, *, senders: Sequence[int] | None = None, products: bool = True
+    ) -> Session:
+        """A session with fresh masks."""
+        return Session(self.code(products=products), MaskStore(source, self.within), senders)
+
+    def clipped(self, rows: Tensor, bound: float) -> Tensor:
+        """float64 rows, each coordinate within +-bound; a row that is not finite becomes zero.
+
+        A NaN that got through would show that its client took part.
+        """
+        wide = rows.to(torch.float64)
+        finite = torch.isfinite(wide).all(dim=-1, keepdim=True)
+        return torch.where(finite, wide, 0.0).clamp(-bound, bound)
+
+    def inputs(self, points: Tensor, prompts: Tensor) -> tuple[Tensor, Tensor]:
+        """Codes int64[N, d'] and int64[N, prompt_dimension] of the clipped inputs."""
+        for name, rows, width in (
+            ("points", points, self.dimension),
+            ("prompts", prompts, self.prompt_dimension),
+        ):
+            if rows.shape != (self.clients, width):
+                raise ParameterError(
+                    f"{name} must be float[{self.clients}, {width}], but are {list(rows.shape)}"
+                )
+        return (
+            self.points.quantise(self.clipped(points, self.points.bound)),
+            self.prompts.quantise(self.clipped(prompts, self.prompts.bound)),
+        )

@@ -321,7 +321,7 @@ def _check_control(control: AuditRecord, claim: PrivacyClaim, result: AttackResu
     )
     if not fits:
         raise DesignError(
-            "control must be the record of a one-run audit that REFUTED the same claim, by the same "
+            "control must be the record of a one-run audit that REFUTED the claim, by the same "
             f"attack and method, with no more candidates; it is {control.verdict.word} about "
             f"{control.claim.text()}"
         )

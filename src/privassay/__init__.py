@@ -37,6 +37,7 @@ _HOME = {
     "EProcess": "audit_reports.estimators.e_process",
     "run": "audit_reports.run",
     "verify": "audit_reports.verify",
+    "lint": "audit_reports.lint.run",
 }
 __all__ = sorted(_HOME)
 

@@ -128,3 +128,24 @@ class Mechanism(Protocol):
 
     def assumptions(self) -> tuple[Assumption, ...]:
         """What the proof needs."""
+
+
+class Release(Protocol):
+    """One release of stacked tensors, made and accounted by one object.
+
+    The leading axes of a payload are independent releases (clients, replicas of a run); the axis
+    over which records are summed is the last but one.
+    """
+
+    @property
+    def point(self) -> Point:
+        """Where in the run it acts."""
+
+    def release(self, payload: Tensor, key: Key) -> Tensor:
+        """What leaves."""
+
+    def event(self) -> dpe.DpEvent:
+        """What one release costs one record (or client) that it covers."""
+
+    def assumptions(self) -> tuple[Assumption, ...]:
+        """What the proof needs."""

@@ -185,7 +185,7 @@ def isotropic(design: PrototypeDesign) -> NoisyPrototypes:
         noise_stddevs=(multiplier * design.clip_norm / design.public_count,),
         public_count=design.public_count,
     )
-    return _within_budget(mechanism, design)
+    return within_budget(mechanism, design)
 
 
 def groupwise(design: PrototypeDesign) -> NoisyPrototypes:
@@ -204,7 +204,7 @@ def groupwise(design: PrototypeDesign) -> NoisyPrototypes:
         ),
         public_count=design.public_count,
     )
-    return _within_budget(mechanism, design)
+    return within_budget(mechanism, design)
 
 
 def groupwise_global_clip(design: PrototypeDesign) -> NoisyPrototypes:
@@ -228,7 +228,7 @@ def groupwise_global_clip(design: PrototypeDesign) -> NoisyPrototypes:
     )
 
 
-def _within_budget(mechanism: NoisyPrototypes, design: PrototypeDesign) -> NoisyPrototypes:
+def within_budget(mechanism: NoisyPrototypes, design: PrototypeDesign) -> NoisyPrototypes:
     """`mechanism`, its noise raised in the last bits until all rounds together cost at most mu.
 
     The roundings on the way here can exceed mu by one part in 1e16, and then the claim would count

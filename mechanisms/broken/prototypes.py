@@ -1,13 +1,13 @@
-"""Deliberately broken mechanisms. An audit that does not catch them has no power."""
+"""A mechanism of prototypes that is broken, for audit files."""
 
 from dataclasses import dataclass, replace
 
 import dp_accounting.dp_event as dpe
 from torch import Tensor
 
-from ..accountant.assumption import Assumption
-from .base import Key, Point
-from .prototypes import NoisyPrototypes, PrototypeDesign, isotropic
+from ...accountant.assumption import Assumption
+from ..base import Key, Point
+from ..prototypes import NoisyPrototypes, PrototypeDesign, isotropic
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,5 @@
+"""Probes: run user code on neighbouring data, with and without noise, and report what leaks.
+
+A probe takes plain callables, so that any program can be probed. It gives a `Finding`; a probe
+that is silent proves nothing, one that fires shows a pair of inputs or a number.
+"""

@@ -20,7 +20,7 @@ test: .venv/ready-dev
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 	@echo "== tests"
-	@$(BIN)/pytest
+	@OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --maxprocesses 8 --dist loadfile
 
 .venv/ready-run: pyproject.toml constraints.txt | .venv/bin/python
 	@echo "== installing privassay into .venv (torch is large: a few minutes the first time)"

@@ -85,7 +85,7 @@ def test_a_good_file_and_its_defaults(tmp_path):
         ("epsilon = 2.0", "epsilon = inf", ["claim: epsilon = inf claims nothing"]),
         ("epsilon = 2.0", 'epsilon = "2"', ["claim.epsilon: ", "valid number, but is '2'"]),
         ("epsilon = 2.0", "epsilon = true", ["claim.epsilon: ", "valid number"]),
-        ("epsilon = 2.0", "", ["claim: a claim has either epsilon"]),
+        ("epsilon = 2.0", "", ["claim: a claim has exactly one of", "none is given"]),
         ("epsilon = 2.0", "epsilon = 2.0\nmu = 1.0", ["claim: ", "exactly one of"]),
         ("delta = 1e-5", "delta = 0.0", ["claim: delta must be", "between 0 and 1", "0.0"]),
         ("delta = 1e-5", "delta = 1.0", ["claim: delta must be", "1.0"]),

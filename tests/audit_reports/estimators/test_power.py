@@ -149,9 +149,8 @@ def test_pure_claims_have_a_multiple_of_their_epsilon():
 
     for _ in range(60):
         inside, outside = generator.random(5000) >= rate, generator.random(5000) < rate
-        hits += estimate(inside * 1.0, outside * 1.0, design="many_runs", claim=claim).refutes(
-            claim
-        )
+        found = estimate(inside * 1.0, outside * 1.0, design="many_runs", claim=claim)
+        hits += found.refutes(claim)
     assert hits >= 0.8 * 60
     assert 1.0 < e_process_power(2000, claim).multiple < 2.0
     tight = PrivacyClaim(epsilon=6.0, delta=0.0, adjacency="add-remove", unit="example")

@@ -32,6 +32,8 @@ _LATTICE_WIDE = 0.05  # the same where only the lattice answers, which is never 
 _LEAST_NOISE = 0.55  # below it a taken draw is seen at once, and the lattice does as well
 _LEAST_STEPS = 12  # fewer are as well on the lattice
 _SHARPEST = 1e6  # mu that the lattice takes
+_DEEP = -85.0  # ln delta below which a curve of many epsilons is only bounded
+_DEEPEST = -200.0  # the same for a single one
 _MOST_TABLES = 6
 _MOST_LATTICES = 4
 
@@ -94,6 +96,17 @@ class OneWay:
             self._tables.append(self._lattice(**goal))
         return len(self._tables) > before
 
+    def _first(self, epsilon: Array) -> float:
+        """Where the first table of a curve goes: its middle, if delta is not yet tiny there."""
+        squared = float(min(self._parts.squared_mu[1], 1e12))
+        for (rate, noise, _), count in self._parts.sampled.items():
+            squared += count * rate**2 * math.expm1(min(1.0 / noise**2, 600.0))
+        # the central limit is no bound, and good enough for a place
+        near = np.sort(epsilon[np.abs(epsilon) <= 12.0 * math.sqrt(squared) + squared])
+        if self._parts.pairs or len(near) == len(epsilon):
+            return float(np.median(epsilon))
+        return float(np.median(near)) if len(near) else float(epsilon[np.argmin(np.abs(epsilon))])
+
     def _is_wide(self, goal: dict[str, float]) -> bool:
         """Whether the latest table says too little about its own target."""
         at = goal.get("epsilon")
@@ -102,7 +115,7 @@ class OneWay:
                 low, high = self._tables[-1].epsilon_interval(goal["delta"])
                 return high - low > _USEFUL * (1e-3 + high)
             low, high = (end[0] for end in self._tables[-1].log_delta_interval(np.array([at])))
-        return bool(high > -math.inf and high - low > _USEFUL)
+        return bool(high > _DEEPEST and high - low > _USEFUL)
 
     def _is_rare(self, steps: Sequence[SubsampledStep]) -> bool:
         """Whether one rare draw may be behind a wide answer: not where few draws already do it."""
@@ -143,6 +156,7 @@ class OneWay:
             if self._exact:  # else the ends belong to two compositions, and only one is used
                 _agree(low, high)
             asked = high > (-math.inf if floor is None else floor)
+            asked &= high > (_DEEP if len(epsilon) > 1 else _DEEPEST)
             gap = np.zeros(len(high))
             np.subtract(high, low, out=gap, where=asked & (high > -math.inf))
             worst = int(np.argmax(gap)) if len(gap) else 0
@@ -154,7 +168,7 @@ class OneWay:
             if self._tables:
                 at = epsilon[worst]
             elif floor is None:
-                at = np.median(epsilon)
+                at = self._first(epsilon)
             else:  # the directions are alike near 0, and soon one falls faster
                 at = epsilon[np.argmin(np.abs(epsilon))]
             if not self._add(epsilon=float(at)):

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from ..accountant.assumption import Assumption
+from ..accountant.errors import ParameterError
 
 Point = Literal["per_example", "per_upload", "aggregate"]
 
@@ -89,6 +90,25 @@ class SystemKey:
     def normal(self, *shape: int) -> Tensor:
         """float64[shape] of independent standard normals; different at every call."""
         return torch.from_numpy(self.generator().standard_normal(shape))
+
+
+def noise_like(values: Tensor, key: Key) -> Tensor:
+    """Standard normals of the shape, type and device of `values`.
+
+    Raises:
+        ParameterError: whole numbers, which would cut the noise off.
+    """
+    require_floating(values)
+    return key.normal(*values.shape).to(values)
+
+
+def require_floating(values: Tensor) -> None:
+    """Raise `ParameterError` for a payload in which noise would be cut to whole numbers."""
+    if not values.is_floating_point():
+        raise ParameterError(
+            f"the payload must be floating point, but is {values.dtype}: noise would be cut to "
+            "whole numbers. Give payload.double(), or use a mechanism for integers."
+        )
 
 
 class Mechanism(Protocol):

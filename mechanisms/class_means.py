@@ -15,7 +15,7 @@ from ..accountant.assumption import Assumption
 from ..accountant.errors import ParameterError
 from ..accountant.events import PureDpEvent
 from .assumed import DOUBLE_PRECISION, NAN_IS_ZERO, fixed_divisor, public
-from .base import Key, Point
+from .base import Key, Point, noise_like, require_floating
 from .clipping import Clip
 
 _FROZEN = Assumption(
@@ -64,7 +64,7 @@ class DpplMean:
     def release(self, payload: Tensor, key: Key) -> Tensor:
         """`payload`, the statistic, with noise."""
         stddev = self.noise_multiplier * self.clip_norm / self.public_count
-        return payload + stddev * key.normal(*payload.shape).to(payload)
+        return payload + stddev * noise_like(payload, key)
 
     def event(self) -> dpe.DpEvent:
         """One class; classes compose in parallel over labels."""
@@ -128,6 +128,7 @@ class DpplPublic:
     def release(self, payload: Tensor, key: Key) -> Tensor:
         """int64[...]: the chosen candidate of each class, from utilities float[..., m]."""
         scale = 2.0 * (self.high - self.low) / self.epsilon
+        require_floating(payload)
         noise = torch.from_numpy(key.generator().gumbel(size=tuple(payload.shape))).to(payload)
         return (payload + scale * noise).argmax(dim=-1)
 

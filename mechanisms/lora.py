@@ -17,7 +17,7 @@ from ..accountant import check
 from ..accountant.assumption import Assumption
 from ..accountant.errors import ParameterError
 from .assumed import DOUBLE_PRECISION, NAN_IS_ZERO, public
-from .base import Key, Point
+from .base import Key, Point, noise_like
 from .clipping import Clip
 
 Rule = Literal["both", "ffa", "rolora"]
@@ -96,7 +96,7 @@ class JointDeltaUpload:
 
     def release(self, payload: Tensor, key: Key) -> Tensor:
         """Noisy changes, float[..., clients, dim], of the same."""
-        noise = key.normal(*payload.shape).to(payload)
+        noise = noise_like(payload, key)
         return self.contribution(payload) + self.noise_multiplier * self.clip_norm * noise
 
     def event(self, participations: int = 1) -> dpe.DpEvent:

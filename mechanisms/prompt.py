@@ -18,7 +18,7 @@ from ..accountant import check
 from ..accountant.assumption import Assumption
 from ..accountant.errors import ParameterError
 from .assumed import DOUBLE_PRECISION, NAN_IS_ZERO, fixed_divisor, public
-from .base import Key, Point
+from .base import Key, Point, noise_like
 from .clipping import Clip
 
 Sign = Literal["minus", "plus"]
@@ -165,7 +165,7 @@ class TwoTierNoise:
     def personal(self, payload: Tensor, key: Key) -> Tensor:
         """Noisy mean gradients of each client, float[..., clients, dim]."""
         sums = self.contribution(payload).sum(dim=-2)
-        noise = key.child("local").normal(*sums.shape).to(sums)
+        noise = noise_like(sums, key.child("local"))
         return (sums + self.local * self.clip_norm * noise) / self.batch
 
     def release(self, payload: Tensor, key: Key) -> Tensor:

@@ -21,7 +21,7 @@ from ..accountant.allocation import equal_power_stddevs, optimal_stddevs
 from ..accountant.assumption import Assumption
 from ..accountant.calibrate import calibrate_gaussian
 from ..accountant.errors import ParameterError
-from .base import Key, Point
+from .base import Key, Point, noise_like
 from .clipping import Clip
 
 
@@ -86,7 +86,7 @@ class NoisyPrototypes:
     def perturb(self, prototypes: Tensor, key: Key) -> Tensor:
         """`prototypes`, float[..., dim], with independent noise in every row."""
         self._check_dimension(prototypes)  # one column would broadcast: equal noise everywhere
-        noise = key.normal(*prototypes.shape).to(prototypes)
+        noise = noise_like(prototypes, key)
         return prototypes + noise * self._stddev_per_dimension().to(prototypes)
 
     def event(self) -> dpe.DpEvent:

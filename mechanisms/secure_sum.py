@@ -20,7 +20,7 @@ from ..accountant.adjacency import Adjacency, contribution_factor
 from ..accountant.assumption import Assumption
 from ..accountant.errors import ParameterError
 from .assumed import DOUBLE_PRECISION, NAN_IS_ZERO, WHOLE_NUMBERS, public
-from .base import Key, Point
+from .base import Key, Point, noise_like
 from .clipping import Clip
 from .exact_sampling import discrete_gaussian
 from .rounding import LARGEST, LARGEST_NOISE, clipped_steps
@@ -123,9 +123,7 @@ class SecureGaussianSum:
 
     def shares(self, payload: Tensor, key: Key) -> Tensor:
         """float[..., clients, dim]: what each client puts into the secure sum."""
-        return self.contribution(payload) + self.share_stddev * key.normal(*payload.shape).to(
-            payload
-        )
+        return self.contribution(payload) + self.share_stddev * noise_like(payload, key)
 
     def release(self, payload: Tensor, key: Key, alive: Tensor | None = None) -> Tensor:
         """Noisy sums, float[..., dim], of updates float[..., clients, dim].
@@ -136,8 +134,16 @@ class SecureGaussianSum:
         alive = self.cohort.survivors(payload.shape[-2], alive)
         return self.shares(payload, key)[..., alive, :].sum(dim=-2)
 
-    def event(self) -> dpe.DpEvent:
-        """One sum; zero-out or replace-one of one client's data."""
+    def event(self, adjacency: Adjacency = "replace-one") -> dpe.DpEvent:
+        """One sum; zero-out or replace-one of one client's data.
+
+        Raises:
+            ParameterError: add-remove, which takes a share of the noise with it.
+        """
+        if adjacency == "add-remove":
+            raise ParameterError(
+                "a client that is absent adds no noise: account under zero-out or replace-one"
+            )
         return dpe.GaussianDpEvent(self.noise_multiplier)
 
     def assumptions(self) -> tuple[Assumption, ...]:

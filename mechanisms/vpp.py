@@ -13,7 +13,7 @@ from ..accountant.allocation import ellipsoid_stddevs
 from ..accountant.assumption import Assumption
 from ..accountant.errors import ParameterError
 from .assumed import DOUBLE_PRECISION, NAN_IS_ZERO, public
-from .base import Key, Point
+from .base import Key, Point, noise_like
 from .clipping import Clip
 from .prototypes import NoisyPrototypes, PrototypeDesign, within_budget
 
@@ -92,7 +92,7 @@ class SumsAndCounts:
             torch.tensor((*self.noise_stddevs, self.count_stddev), dtype=torch.float64),
             torch.tensor((*self.group_sizes, 1)),
         )
-        return payload + key.normal(*payload.shape).to(payload) * stddevs.to(payload)
+        return payload + noise_like(payload, key) * stddevs.to(payload)
 
     def means(self, released: Tensor) -> Tensor:
         """Prototypes, float[..., dim]: noisy sum over noisy count; post-processing."""

@@ -119,18 +119,22 @@ class AsReleasedDpFpl:
         noise = self.stddev / clients * key.child("G").normal(*uploads.shape[1:]).to(examples)
         return Sent(uploads, g_u, g_v, personal, uploads.mean(dim=0) + noise)
 
-    def event(self, view: View = "outsider", *, moved: float = 1.0) -> dpe.DpEvent:
+    def event(self, view: View = "outsider", *, moved: float | None = None) -> dpe.DpEvent:
         """What all rounds cost one example, seen by `view`.
 
         Args:
             view: "peer" sees the broadcast, "outsider" the personal prompt too; "server" sees
                 uploads without noise.
             moved: how far one example moves a clipped gradient under zero-out, in units of C/B;
-                with the batch clip up to 2B (P1).
+                `worst_move` if None, with the batch clip 2B (P1). 1 is what the paper counts.
+
+        With `aliasing` one client's upload is the whole mean, whose noise is divided by the number
+        of clients; nothing is counted for it, so nothing is proven.
         """
         check.one_of(get_args(View), view=view)
+        moved = self.worst_move if moved is None else moved
         check.positive(moved=moved)
-        if view == "server":
+        if view == "server" or self.aliasing:
             return dpe.NonPrivateDpEvent()
         mechanisms = 3 if view == "outsider" else 1
         one = dpe.GaussianDpEvent(self.sigma / moved)

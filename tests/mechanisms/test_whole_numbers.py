@@ -1,4 +1,4 @@
-"""Noise must not be cut off: a payload of whole numbers is refused where the noise is continuous."""
+"""Noise must not be cut off: whole numbers are refused where the noise is continuous."""
 
 import pytest
 import torch

@@ -78,7 +78,10 @@ def _account_view(
     seen = [
         r
         for r in declaration.release
-        if view in r.views and not r.public_content and r.name not in listed
+        if view in r.views
+        and not (r.public_content and r.kind == "none")
+        # what is noised was meant to be accounted, whatever else is listed
+        and not (r.name in listed and r.kind == "none")
     ]
     if not facts.unnoised:
         seen = [r for r in seen if r.kind != "none"]

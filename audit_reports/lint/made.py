@@ -82,10 +82,14 @@ def reach(
     factor, who = contribution_factor(adjacency), unit(declaration)
     if release.clip == "none":
         return math.inf
-    if release.clip == "upload":
-        return factor if who == "client" else 2.0
-    if release.clip == "batch":
-        return 2.0
+    if release.clip in ("upload", "batch"):
+        one = factor if who == "client" and release.clip == "upload" else 2.0
+        uploads = 1.0  # of one user, who may have several clients
+        if who == "user":
+            if release.records_per_unit is None:
+                return math.inf
+            uploads = float(release.records_per_unit)
+        return one * uploads / min(1.0, release.divisor)
     records = 1.0
     if who != "example":
         if release.records_per_unit is None:

@@ -14,7 +14,6 @@ Curve = Literal["point", "gaussian"]
 AdversaryName = Literal["server", "peer", "outsider", "querier"]
 ADVERSARIES: tuple[str, ...] = ("server", "peer", "outsider", "querier")
 NOT_STATED = "not stated"
-_ROUNDING = 1.0 + 1e-9
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,9 +156,6 @@ class PrivacyClaim:
     def is_proven_by(self, bound: ProvenBound) -> bool:
         """Whether `bound` proves the claim; upper ends against lower ends.
 
-        An excess of less than a relative 1e-9 is taken for rounding: claims are often the exact
-        value of their mechanism, which an upper end exceeds in its last digits.
-
         Raises:
             ClaimError: another adjacency or unit.
         """
@@ -167,19 +163,19 @@ class PrivacyClaim:
 
         same_terms(self, bound, "the proven bound")
         if self.is_curve:
-            return bound.mu.upper <= self.gaussian_mu().lower * _ROUNDING
+            return bound.mu.upper <= self.gaussian_mu().lower
         if self.rho is not None:
             from .conversions import zcdp
 
-            return zcdp(bound).upper <= self.rho * _ROUNDING
+            return zcdp(bound).upper <= self.rho
         if self.profile:
-            return all(bound.delta(e).upper <= delta * _ROUNDING for e, delta in self.profile)
+            return all(bound.delta(e).upper <= delta for e, delta in self.profile)
         if self.epsilon is None or self.delta is None:
             raise ClaimError(
                 "whether a bound proves the claim of an event cannot be decided from the bound; "
                 "claim mu, epsilon with delta, rho or a profile"
             )
-        return bound.epsilon(self.delta).upper <= self.epsilon * _ROUNDING
+        return bound.epsilon(self.delta).upper <= self.epsilon
 
     def text(self) -> str:
         """The claim in one line of symbols.

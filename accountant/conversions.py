@@ -5,6 +5,7 @@ Roth & Su, arXiv:1905.02383; Wasserman & Zhou, arXiv:0811.2501.
 """
 
 import math
+from fractions import Fraction
 from itertools import pairwise
 from typing import Any, NamedTuple, Protocol
 
@@ -127,10 +128,21 @@ def zcdp(bound: Bound) -> Interval:
             "  Ask for epsilon, delta or tpr instead."
         )
     exact = getattr(bound, "method", "") == "gaussian"
-    low = 0.5 * mu.lower * mu.lower * (1.0 - 4.0 * UNIT) if exact else 0.0
-    high = 0.5 * mu.upper * mu.upper * (1.0 + 4.0 * UNIT)
-    high = 0.0 if mu.upper == 0.0 else math.nextafter(high, math.inf)
-    return Interval(min(max(0.0, low - 5e-324), 1.7e308), high)
+    low = _half_square(mu.lower, up=False) if exact else 0.0
+    return Interval(min(low, 1.7e308), _half_square(mu.upper, up=True))
+
+
+def _half_square(mu: float, *, up: bool) -> float:
+    """The double next to mu^2/2 on that side, or mu^2/2 itself."""
+    if math.isinf(mu) or mu > 1e154:
+        return math.inf if up else 1.7e308
+    exact = Fraction(mu) ** 2 / 2
+    near = float(exact)
+    if up and Fraction(near) < exact:
+        return math.nextafter(near, math.inf)
+    if not up and Fraction(near) > exact:
+        return math.nextafter(near, 0.0)
+    return near
 
 
 def dp_to_tpr(epsilon: float, delta: float, fpr: float) -> float:

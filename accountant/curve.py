@@ -216,11 +216,17 @@ class OneWay:
         ):
             return math.inf, math.inf
         ends = [
-            s.count * (s.pair.highest if self._direction == "remove" else -s.pair.lowest)
+            (s.count, s.pair.highest if self._direction == "remove" else -s.pair.lowest)
             for s in steps
         ]
-        most = math.fsum(ends)
-        return max(0.0, most * (1.0 - 1e-12)), max(0.0, most * (1.0 + 1e-12))
+        if any(math.isinf(end) for _, end in ends):
+            return 0.0, math.inf
+        # a largest loss is rounded up, if it is rounded at all
+        exact = sum((count * Fraction(end) for count, end in ends), Fraction(0))
+        most = float(exact)
+        if Fraction(most) < exact:
+            most = math.nextafter(most, math.inf)
+        return max(0.0, most * (1.0 - 1e-12)), max(0.0, most)
 
 
 class _Searched:

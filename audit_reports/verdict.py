@@ -290,6 +290,12 @@ def _exceeds(claim: PrivacyClaim, proven: ProvenBound) -> str:
     at = "" if name == "mu" else f" at delta {delta:g}"
     if math.isinf(value):
         return "the release has no privacy guarantee at all"
+    if value <= claimed:
+        upper = proven.mu.upper if name == "mu" else proven.epsilon(delta).upper
+        return (
+            f"exact accounting gives {name} between {value!r} and {upper!r}{at}: that it is within "
+            f"the claimed {claimed!r} is not proven"
+        )
     return f"exact accounting gives {name} = {at_least(value)}{at}, above the claimed {claimed:g}"
 
 

@@ -93,6 +93,16 @@ class PureDp(AtomPair):
             )
 
     @property
+    def highest(self) -> float:
+        """The loss itself, not its rounded logarithm."""
+        return self.epsilon
+
+    @property
+    def lowest(self) -> float:
+        """Minus the highest."""
+        return -self.epsilon
+
+    @property
     def table(self) -> AtomTable:  # noqa: D102
         tail = math.exp(-self.epsilon)
         low, high = tail / (1.0 + tail), 1.0 / (1.0 + tail)

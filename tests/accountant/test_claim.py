@@ -8,6 +8,7 @@ from privassay.accountant.account import account
 from privassay.accountant.bounds import Interval
 from privassay.accountant.claim import PrivacyClaim, as_claim
 from privassay.accountant.errors import ClaimError, ParameterError
+from privassay.accountant.events import PureDpEvent
 
 TERMS = dict(adjacency="add-remove", unit="example")
 
@@ -20,7 +21,7 @@ def bound(noise=10.0, rounds=100, **terms):
 def test_a_point_is_proven_up_to_the_exact_epsilon():
     exact = bound().epsilon(1e-5)
     assert PrivacyClaim(epsilon=exact.upper, delta=1e-5, **TERMS).is_proven_by(bound())
-    short = PrivacyClaim(epsilon=exact.lower * (1 - 1e-8), delta=1e-5, **TERMS)
+    short = PrivacyClaim(epsilon=exact.lower * (1 - 1e-12), delta=1e-5, **TERMS)
     assert not short.is_proven_by(bound())
 
 
@@ -115,7 +116,14 @@ def test_other_guarantees(guarantee, text):
 def test_what_proves_them():
     ask = {"adjacency": "add-remove", "unit": "example"}
     bound = account(dpe.GaussianDpEvent(1.0), adjacency="add-remove")
-    assert as_claim({"rho": 0.5 + 1e-9, **ask}).is_proven_by(bound)
+    assert as_claim({"rho": 0.5, **ask}).is_proven_by(bound)  # mu^2/2 exactly
+    assert not as_claim({"rho": 0.5 * (1 - 1e-15), **ask}).is_proven_by(bound)
+    for event, epsilon in ((dpe.LaplaceDpEvent(1.0), 1.0), (PureDpEvent(0.3), 0.3)):
+        pure = account(event, adjacency="add-remove")
+        assert as_claim({"epsilon": epsilon, "delta": 0.0, **ask}).is_proven_by(pure)
+        assert not as_claim({"epsilon": epsilon * (1 - 1e-15), "delta": 0.0, **ask}).is_proven_by(
+            pure
+        )
     assert not as_claim({"rho": 0.499, **ask}).is_proven_by(bound)
     high = bound.delta(2.0).upper
     assert as_claim({"profile": [(2.0, high), (0.0, 0.5)], **ask}).is_proven_by(bound)

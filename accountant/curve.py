@@ -55,9 +55,9 @@ class OneWay:
 
     def __init__(self, parts: Parts, direction: Direction, end: End, *, both: bool) -> None:
         # what has no noise, or more than an engine takes, has no upper bound
-        most = math.inf if end == "lower" else _SHARPEST if parts.pairs else math.inf
         squared = parts.squared_mu[1] if end == "upper" else Fraction(0)
-        self._nothing = squared == math.inf or squared > most**2
+        self._sharp = squared > _SHARPEST**2
+        self._nothing = squared == math.inf or (self._sharp and bool(parts.pairs))
         self._exact = _is_exact(parts)
         if self._nothing:
             return
@@ -92,7 +92,7 @@ class OneWay:
         if self._steps is not None and self._is_wide(goal) and self._is_rare(self._steps):
             with np.errstate(all="ignore"):
                 self._tables.append(RareTable(self._steps, direction="remove", **goal))
-        if self._steps is None or self._both or self._is_wide(goal):
+        if self._steps is None or (not self._sharp and (self._both or self._is_wide(goal))):
             self._tables.append(self._lattice(**goal))
         return len(self._tables) > before
 

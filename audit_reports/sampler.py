@@ -47,7 +47,6 @@ class Sampler:
                 f"sample must be a function sample(world, n, seed), but is {type(sample).__name__}"
             )
         self._sample, self._seed = sample, seed
-        self.calls = 0
 
     def draw(
         self, purpose: str, world: int, n: int, *, progress: Callable[[int], None] | None = None
@@ -62,7 +61,6 @@ class Sampler:
             size = min(_BLOCK, n - start)
             seed = seed_of(self._seed, purpose, world, start)
             blocks.append(_outputs(self._sample(world, size, seed), size, world))
-            self.calls += 1
             if len(blocks) == 2:
                 _require_fresh(blocks[0], blocks[1], world)
             if progress is not None:
@@ -77,7 +75,6 @@ class Sampler:
                          _FEWEST, world)
                 for k in (0, 1)
             )  # fmt: skip
-            self.calls += 2
             _require_fresh(one, other, world)
 
 

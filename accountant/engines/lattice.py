@@ -67,7 +67,7 @@ class LatticeTable:
             delta: target, in (0, 1).
             log_delta: target.
             tolerance: about what the upper end of epsilon may lose by discretisation, > 0.
-            upper_only: the pairs dominate something else: lower ends mean nothing, and are 0.
+            upper_only: the pairs dominate something else, whose lower ends these are not.
 
         Raises:
             ParameterError: not exactly one target, or a number outside its range.
@@ -308,8 +308,8 @@ class LatticeTable:
             full = np.logaddexp(plain, at + self._missing) + slack
             high = np.where(known, np.fmin(high, full), high)
         high = np.minimum(high, 0.0)
-        if self._upper_only:  # `infinite` may be rounded up by more than nothing
-            low = np.full_like(high, -math.inf)
+        if self._upper_only:  # then low only says how wide; `infinite` may be rounded up by much
+            low = np.minimum(low, high)
         if (low > high + 1e-9 * (1.0 + np.where(np.isfinite(high), np.abs(high), 0.0))).any():
             raise ArithmeticError("two enclosures of delta exclude each other; please report this")
         return np.minimum(low, high), high

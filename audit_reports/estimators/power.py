@@ -14,6 +14,7 @@ from scipy.special import betaincc, gammaln, ndtr, ndtri
 
 from ...accountant import check, gaussian
 from ...accountant.claim import PrivacyClaim
+from ...accountant.errors import ClaimError
 from .band import pair_level
 from .clopper_pearson import Floats, Ints, limit_table, risk
 from .estimate import METHODS, Method, claim_delta
@@ -212,6 +213,9 @@ def claim_mu(claim: PrivacyClaim) -> float:
 
     0 where no Gaussian curve does (a claim of delta = 0).
 
+    Raises:
+        ClaimError: the claimed event protects nothing.
+
     >>> claim = PrivacyClaim(epsilon=1.0, delta=1e-5, adjacency="add-remove", unit="example")
     >>> round(claim_mu(claim), 6)
     0.268051
@@ -221,6 +225,8 @@ def claim_mu(claim: PrivacyClaim) -> float:
     if claim.rho is not None:
         return math.sqrt(2.0 * claim.rho)
     curve = TradeOff.of_claim(claim)
+    if curve.mu == math.inf:
+        raise ClaimError("the claimed event has no privacy guarantee, so the claim claims nothing")
     if curve.mu is not None:
         return curve.mu
     largest = math.inf

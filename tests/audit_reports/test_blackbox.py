@@ -151,6 +151,8 @@ def test_samplers_that_make_no_trials(sample, message):
 def test_asking_wrongly():
     with pytest.raises(ClaimError, match="adjacency"):
         audit_mechanism(gaussian(1.0), {"mu": 1.0})
+    with pytest.raises(ClaimError, match="claims nothing"):
+        audit_mechanism(gaussian(1.0), {"event": dpe.GaussianDpEvent(0.0), **TERMS}, trials=500)
     with pytest.raises(DesignError, match="40 to 400000"):
         audit_mechanism(gaussian(1.0), {"mu": 1.0, **TERMS}, trials=10)
 

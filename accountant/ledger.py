@@ -1,6 +1,7 @@
 """The ledger: every release is written down before its value leaves.
 
-A JSON-lines file, one entry a line, flushed to the disk. A killed run therefore loses nothing:
+A JSON-lines file, flushed to the disk: the first line says what a neighbour is and who is drawn,
+each other line is one release. A killed run therefore loses nothing:
 what left is in the ledger, and an entry whose value never left is counted as spent all the same.
 One process at a time may hold the file.
 """
@@ -24,13 +25,18 @@ from .events import ParallelDpEvent
 from .flatten import flatten
 
 
+EVERYONE = "*"
+"""Client of a release that any client's records can enter, such as a sum over clients."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class LedgerEntry:
     """One release.
 
     Attributes:
         release: what was released, e.g. "prototypes".
-        client: who holds the records, not ""; clients hold disjoint records.
+        client: who holds the records, not ""; clients hold disjoint records. `EVERYONE` if any
+            client's can enter.
         label: the label of the records that can enter it, or "" if any record can.
         round: when.
         event: `events.to_dict` of what it cost.
@@ -52,26 +58,39 @@ class Ledger:
     Args:
         adjacency: what a neighbour is.
         unit: whose data one record is.
+        sampling: how the clients of a round are drawn, in words; kept beside the events, which
+            hold the rates.
         path: file to append to; an existing file is read first. Without it the ledger lives in
             memory only.
 
     Raises:
-        LedgerError: the file is damaged before its last line, cannot be read or written, or
-            another process holds it.
+        LedgerError: the file is damaged before its last line, cannot be read or written, was
+            begun for another adjacency, unit or sampling, or another process holds it.
     """
 
-    def __init__(self, *, adjacency: Adjacency, unit: Unit, path: Path | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        adjacency: Adjacency,
+        unit: Unit,
+        sampling: str = "not stated",
+        path: Path | None = None,
+    ) -> None:
         check.one_of(ADJACENCIES, adjacency=adjacency)
         check.one_of(UNITS, unit=unit)
         self.adjacency: Adjacency = adjacency
         self.unit: Unit = unit
+        self.sampling = sampling
+        self._sound: set[str] = set()
         self._entries: list[LedgerEntry] = []
         self._seeded: dict[str, LedgerEntry] = {}
         self._file: BinaryIO | None = None
         if path is not None:
             self._file = _open(path)
             try:
-                self._remember(self._fresh(_read(self._file)))
+                header, entries = _read(self._file)
+                self._begin(header)
+                self._remember(self._fresh(entries))
             except BaseException:
                 self.close()
                 raise
@@ -90,15 +109,30 @@ class Ledger:
         """
         given = list(entries)
         for entry in given:
-            flatten(from_dict(entry.event), adjacency=self.adjacency)
+            self._prove(entry.event)
             if not entry.client:
                 raise LedgerError(f"release {entry.release!r} names no client; who holds its data?")
         fresh = self._fresh(given)
-        if self._file is not None and fresh:
-            self._file.write(b"".join(_identity(e).encode() + b"\n" for e in fresh))
-            self._file.flush()
-            os.fsync(self._file.fileno())
+        if fresh:
+            self._append(b"".join(_identity(e).encode() + b"\n" for e in fresh))
         self._remember(fresh)
+
+    def absorb(self, other: "Ledger") -> None:
+        """Write down the releases of another ledger: one client's, or one worker's.
+
+        Clients that keep their own ledgers give the account of the whole system this way.
+
+        Raises:
+            LedgerError: the other one is for another adjacency or unit, or noise was used twice.
+        """
+        for name in ("adjacency", "unit"):
+            ours, theirs = getattr(self, name), getattr(other, name)
+            if ours != theirs:
+                raise LedgerError(
+                    f"a ledger for {name} {theirs!r} cannot be added to one for {ours!r}.\n"
+                    "  Keep both ledgers under the adjacency and unit of the claim."
+                )
+        self.write(other.entries)
 
     def event(self) -> dpe.DpEvent:
         """What all releases cost together.
@@ -116,13 +150,42 @@ class Ledger:
         )
 
     def _client_event(self, client: str) -> dpe.DpEvent:
-        mine = [e for e in self._entries if e.client == client]
+        mine = [e for e in self._entries if e.client in (client, EVERYONE)]
         shared = [e for e in mine if not e.label]
         labels = sorted({e.label for e in mine if e.label})
         if not labels or self.unit == "client":
             return _sequence(mine)
         parts = [_sequence(shared + [e for e in mine if e.label == label]) for label in labels]
         return _parallel(parts, partition="label")
+
+    def _prove(self, event: dict[str, Any]) -> None:
+        """Raise if nothing is proven about an event; each distinct one is looked at once."""
+        text = json.dumps(event, sort_keys=True)
+        if text not in self._sound:
+            flatten(from_dict(event), adjacency=self.adjacency)
+            self._sound.add(text)
+
+    def _begin(self, header: dict[str, Any] | None) -> None:
+        """Write the header of a new file, or compare that of an old one."""
+        ours = {
+            "ledger": 1,
+            "adjacency": self.adjacency,
+            "unit": self.unit,
+            "sampling": self.sampling,
+        }
+        if header is None:
+            self._append(json.dumps(ours, sort_keys=True).encode() + b"\n")
+        elif header != ours:
+            raise LedgerError(
+                f"the ledger was begun as {header}, but is opened as {ours}.\n"
+                "  Go on under the same, or start a new run with --fresh."
+            )
+
+    def _append(self, lines: bytes) -> None:
+        if self._file is not None:
+            self._file.write(lines)
+            self._file.flush()
+            os.fsync(self._file.fileno())
 
     def _fresh(self, entries: list[LedgerEntry]) -> list[LedgerEntry]:
         """Those that are new: a seeded release that was made before is the same value again."""
@@ -210,20 +273,28 @@ def _open(path: Path) -> BinaryIO:
     return file
 
 
-def _read(file: BinaryIO) -> list[LedgerEntry]:
+def _read(file: BinaryIO) -> tuple[dict[str, Any] | None, list[LedgerEntry]]:
+    """Header, None in an empty file, and entries."""
     file.seek(0)
     complete, newline, torn = file.read().rpartition(b"\n")
     if torn:  # the write of this line never finished, so its value never left
         file.truncate(len(complete) + len(newline))  # in place: rewriting could lose the others
         os.fsync(file.fileno())
+    header: dict[str, Any] | None = None
     entries = []
     for number, line in enumerate(complete.split(b"\n") if newline else (), start=1):
         try:
-            entries.append(jsonio.load(LedgerEntry, json.loads(line.decode())))
+            content = json.loads(line.decode())
+            if number == 1:
+                if not isinstance(content, dict) or content.get("ledger") != 1:
+                    raise ValueError("no header with adjacency and unit")
+                header = content
+                continue
+            entries.append(jsonio.load(LedgerEntry, content))
         except (ValueError, RecursionError) as error:  # not UTF-8, not JSON, not an entry
             raise LedgerError(
                 f"line {number} of the ledger is damaged ({error}).\n"
                 "  What it held is unknown, so nothing can be proven about this run. "
                 "Start a new one with --fresh."
             ) from None
-    return entries
+    return header, entries

@@ -33,6 +33,11 @@ def ledger(path=None, adjacency="add-remove"):
     return Ledger(adjacency=adjacency, unit="example", path=path)
 
 
+def releases(path):
+    """Lines of the file behind its header."""
+    return path.read_text().splitlines()[1:]
+
+
 def mu_of(book):
     return account(book.event(), adjacency=book.adjacency).mu
 
@@ -108,7 +113,7 @@ def test_a_seeded_repeat_is_one_release_and_fresh_noise_is_counted_each_time(tmp
         with ledger(path) as book:
             book.write([entry(noise="seeded:1"), entry(label="y", noise="seeded:2")])
             book.write([entry(noise="seeded:1")])
-    assert len(path.read_text().splitlines()) == 2
+    assert len(releases(path)) == 2
     for _ in range(3):
         with ledger(path) as book:
             book.write([entry(), entry()])
@@ -145,7 +150,7 @@ def test_the_same_noise_in_two_releases_is_refused(tmp_path, other, at_once):
         with pytest.raises(LedgerError, match="seeded:1 was already used for prototype of a"):
             book.write([entry(noise="seeded:9"), *([first] if at_once else []), second])
         assert len(book.entries) == (0 if at_once else 1)
-    assert len(path.read_text().splitlines()) == (0 if at_once else 1)
+    assert len(releases(path)) == (0 if at_once else 1)
 
 
 @pytest.mark.parametrize(
@@ -163,7 +168,56 @@ def test_what_cannot_be_accounted_is_refused_and_nothing_is_written(tmp_path, ev
         with pytest.raises(error):
             book.write([entry(), entry(event=event)])
         assert book.entries == ()
-    assert path.read_bytes() == b""
+    assert releases(path) == []
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"adjacency": "replace-one"},
+        {"unit": "client"},
+        {"sampling": "Poisson: each client with probability 0.1 in every round"},
+    ],
+)
+def test_a_file_is_opened_as_it_was_begun_or_not_at_all(tmp_path, other):
+    path = tmp_path / "ledger.jsonl"
+    own = {"adjacency": "add-remove", "unit": "example", "sampling": "all"}
+    with Ledger(**own, path=path) as book:
+        book.write([entry()])
+    with Ledger(**own, path=path) as book:
+        assert len(book.entries) == 1
+    with pytest.raises(LedgerError, match="was begun as"):
+        Ledger(**(own | other), path=path)
+
+
+def test_a_file_without_a_header_is_refused(tmp_path):
+    path = tmp_path / "ledger.jsonl"
+    with ledger(path) as book:
+        book.write([entry()])
+    path.write_text("".join(line + "\n" for line in releases(path)))
+    with pytest.raises(LedgerError, match="no header"):
+        ledger(path)
+
+
+def test_what_everyone_enters_is_added_to_each_client():
+    with ledger() as book:
+        book.write([entry(client="*", label="", multiplier=1 / 4)])
+        assert mu_of(book).upper == pytest.approx(4.0, rel=1e-15)
+        book.write([entry(client="a", multiplier=1 / 3), entry(client="b", multiplier=1.0)])
+        assert mu_of(book).upper == pytest.approx(5.0, rel=1e-15)  # 4 and 3; not max(4, 3)
+
+
+def test_ledgers_of_clients_make_that_of_the_system():
+    system = ledger()
+    for client in "abc":
+        with ledger() as own:
+            own.write(entry(client=client, round_=r, noise=f"seeded:{client}{r}") for r in range(9))
+            system.absorb(own)
+            system.absorb(own)  # the same seeded releases again: nothing new
+    assert len(system.entries) == 27
+    assert mu_of(system).upper == 1.5
+    with pytest.raises(LedgerError, match="replace-one"):
+        system.absorb(ledger(adjacency="replace-one"))
 
 
 def test_a_release_of_nobody_s_data_is_refused():
@@ -176,7 +230,7 @@ def test_the_entry_is_on_disk_when_write_returns(tmp_path):
     path = tmp_path / "ledger.jsonl"
     with ledger(path) as book:
         book.write([entry()])
-        assert len(path.read_text().splitlines()) == 1  # another reader, before the file is closed
+        assert len(releases(path)) == 1  # another reader, before the file is closed
 
 
 def test_the_disk_has_it_before_write_returns(tmp_path, monkeypatch):
@@ -186,7 +240,7 @@ def test_the_disk_has_it_before_write_returns(tmp_path, monkeypatch):
     with ledger(path) as book:
         for count in (1, 2, 3):
             book.write([entry()])
-            assert synced[count - 1 :] == [path.stat().st_size]
+            assert synced[count:] == [path.stat().st_size]  # the header was first
 
 
 def test_file_round_trip(tmp_path):
@@ -279,7 +333,8 @@ def test_a_file_with_equal_noise_in_two_releases_is_refused(tmp_path):
     for number, e in enumerate((entry(noise="seeded:1"), entry(round_=1, noise="seeded:1"))):
         with ledger(tmp_path / str(number)) as book:
             book.write([e])
-    path.write_bytes((tmp_path / "0").read_bytes() + (tmp_path / "1").read_bytes())
+    second = (tmp_path / "1").read_bytes().split(b"\n", 1)[1]
+    path.write_bytes((tmp_path / "0").read_bytes() + second)
     with pytest.raises(LedgerError, match="already used"):
         ledger(path)
 
@@ -342,7 +397,7 @@ def test_after_kill_9_every_entry_whose_write_returned_is_in_the_file(tmp_path, 
     with ledger(path) as book:  # what was left is a ledger to go on with
         book.write([entry(client="b")])
         assert len(book.entries) == count + 1
-    for line in path.read_text().splitlines():
+    for line in releases(path):
         json.loads(line)
 
 

@@ -141,14 +141,14 @@ def test_ctrl_c_exits_130_and_leaves_a_run_that_goes_on(tmp_path):
     )
     ledger = tmp_path / "runs/audit/ledger/mine.jsonl"
     for _ in range(600):
-        if ledger.exists() and ledger.read_text().count("\n") == 80:
+        if ledger.exists() and ledger.read_text().count("\n") == 81:
             break
         time.sleep(0.1)
     os.kill(running.pid, signal.SIGINT)
     _, stderr = running.communicate(timeout=60)
     assert running.returncode == 130, stderr.decode()
     assert b"Traceback" not in stderr
-    assert ledger.read_text().count("\n") == 80
+    assert ledger.read_text().count("\n") == 81
 
 
 @pytest.mark.parametrize(

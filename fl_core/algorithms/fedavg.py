@@ -1,0 +1,141 @@
+"""FedAvg: clients train the server's model and upload the difference.
+
+Source: McMahan et al., arXiv:1602.05629.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from math import prod
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from ...accountant import check
+from ...mechanisms.base import Key
+from ..clients import ClientData
+from ..counters import Counter
+from ..kernels.base import Kernel, Loss, Params, cross_entropy, difference, unflatten
+from ..optimizers import Optimizer, PlainSgd
+from ..plan import Order, steps
+from ..training import train
+from .base import Received, State
+
+
+@dataclass(frozen=True, kw_only=True)
+class FedAvg:
+    """Averaged differences of locally trained models.
+
+    Attributes:
+        kernel: the model.
+        epochs, batch_size: local training, >= 1.
+        optimizer: makes the optimiser of one local training from its parameters; it starts anew
+            in every round.
+        divisor: of the sum of the uploads. "examples" is McMahan's weighted mean, for runs without
+            differential privacy only: both weights and divisor then depend on the data. A number
+            is public, e.g. the expected cohort, and every weight is 1.
+        server_learning_rate: factor of the mean difference, > 0.
+        order: order of a row's records instead of the run's own (round is the third argument).
+    """
+
+    kernel: Kernel
+    epochs: int = 1
+    batch_size: int = 16
+    optimizer: Callable[[Params], Optimizer]
+    divisor: float | Literal["examples"]
+    server_learning_rate: float = 1.0
+    loss: Loss = cross_entropy
+    order: Callable[[ClientData, int, int], Tensor] | None = None
+
+    def __post_init__(self) -> None:
+        check.count(epochs=self.epochs, batch_size=self.batch_size)
+        check.positive(server_learning_rate=self.server_learning_rate)
+        if self.divisor != "examples":
+            check.positive(divisor=self.divisor)
+
+    @property
+    def upload_shape(self) -> tuple[int, ...]:
+        """All parameters in one vector."""
+        return (sum(prod(shape) for shape in self.kernel.shapes().values()),)
+
+    @property
+    def keeps_rows(self) -> bool:
+        """A sum is enough."""
+        return False
+
+    @property
+    def weights_are_public(self) -> bool:
+        """Unless clients are weighted by their examples."""
+        return self.divisor != "examples"
+
+    def start(self, replicas: Tensor, key: Key) -> State:
+        """One initial model per replica."""
+        nobody = torch.zeros_like(replicas)
+        return self.kernel.initial(Counter.of(key, "model"), nobody, replicas)
+
+    def personal(self, data: ClientData, key: Key) -> Params:
+        """Nothing stays at the clients."""
+        return {}
+
+    def broadcast(self, state: State) -> State:
+        """The model."""
+        return state
+
+    def weights(self, data: ClientData) -> Tensor:
+        """Number of records, or 1."""
+        return (
+            data.lengths.double() if self.divisor == "examples" else data.lengths.double() * 0 + 1
+        )
+
+    def update(
+        self,
+        received: Mapping[str, Tensor],
+        personal: Params,
+        data: ClientData,
+        *,
+        round: int,
+        key: Key,
+    ) -> tuple[Tensor, Params]:
+        """Train a copy, and upload what changed."""
+        params = {name: _own(received[name]) for name in self.kernel.shapes()}
+        plan = steps(
+            data,
+            epochs=self.epochs,
+            batch_size=self.batch_size,
+            order=local_order(key, round, self.order),
+        )
+        train(self.kernel, params, data, plan, loss=self.loss, optimizer=self.optimizer(params))
+        return difference(params, received), {}
+
+    def serve(self, state: State, received: Received, *, round: int, key: Key) -> State:
+        """Add the mean difference."""
+        assert received.total is not None
+        if self.divisor == "examples":
+            divisor = received.weight.clamp(min=1.0).unsqueeze(1)
+        else:
+            divisor = torch.full_like(received.weight, self.divisor).unsqueeze(1)
+        change = unflatten(received.total / divisor, self.kernel.shapes())
+        rate = self.server_learning_rate
+        return {
+            name: (value.double() + rate * change[name]).to(value) for name, value in state.items()
+        }
+
+
+def plain_sgd(learning_rate: float) -> Callable[[Params], Optimizer]:
+    """An optimiser without state, for any parameters."""
+    return lambda params: PlainSgd(learning_rate)
+
+
+def local_order(
+    key: Key, round: int, own: Callable[[ClientData, int, int], Tensor] | None = None
+) -> Order:
+    """The order of records in each epoch: `own`, or by the counters of the run."""
+    if own is not None:
+        return lambda data, epoch: own(data, epoch, round)
+    counter = Counter.of(key, "order", round=round)
+    return lambda data, epoch: counter.order(data.clients, data.replicas, data.lengths, epoch=epoch)
+
+
+def _own(value: Tensor) -> Tensor:
+    """A copy to train on; kernels are fast on contiguous memory only."""
+    return value.clone(memory_format=torch.contiguous_format)

@@ -1,0 +1,83 @@
+"""What the server does with uploads that are missing or broken: a row of zeros, and a count.
+
+An upload that cannot be used never stops a round, never reaches the sum and never changes the
+divisor, so the account stays what it was. Whose upload was unusable is known to the server; the
+counts are of no use to anybody else and are not released.
+"""
+
+from collections import Counter as Tally
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+Fault = Literal["dropped before", "dropped after", "not finite", "infinite", "wrong shape"]
+"""Dropped before or after its release: for privacy these differ, so both are recorded."""
+
+Faults = Callable[[int, int], Fault | None]
+"""(round, client) -> what goes wrong there; for tests and for studies of dropout."""
+
+
+def receive(
+    uploads: Tensor | Sequence[Tensor | None], shape: tuple[int, ...], tally: Tally[str]
+) -> tuple[Tensor, Tensor]:
+    """Usable rows and zeros.
+
+    Args:
+        uploads: float[rows, *shape], or what each client sent, None for nothing.
+        shape: of one upload.
+        tally: "missing", "wrong shape" and "not finite" are counted here.
+
+    Returns:
+        float[rows, *shape] and bool[rows], whose upload could be used.
+    """
+    if not isinstance(uploads, Tensor):
+        uploads, usable = _stack(uploads, shape, tally)
+    else:
+        usable = torch.ones(len(uploads), dtype=torch.bool, device=uploads.device)
+    # A sum is finite only if each term is; it may overflow, so what it suspects is looked at.
+    finite = torch.isfinite(uploads.flatten(1).sum(dim=1))
+    if not bool(finite.all()):
+        finite = torch.isfinite(uploads).flatten(1).all(dim=1)
+    broken = int((usable & ~finite).sum())
+    if broken:
+        tally["not finite"] += broken
+        uploads = torch.where(finite.view(-1, *[1] * len(shape)), uploads, 0.0)
+    return uploads, usable & finite
+
+
+def _stack(
+    uploads: Sequence[Tensor | None], shape: tuple[int, ...], tally: Tally[str]
+) -> tuple[Tensor, Tensor]:
+    rows, usable = [], []
+    like = next((u for u in uploads if u is not None and tuple(u.shape) == shape), torch.zeros(()))
+    for upload in uploads:
+        fits = upload is not None and tuple(upload.shape) == shape and upload.is_floating_point()
+        if not fits:
+            tally["missing" if upload is None else "wrong shape"] += 1
+        usable.append(fits)
+        rows.append(upload.to(like) if fits and upload is not None else like.new_zeros(shape))
+    found = torch.stack(rows) if rows else torch.zeros(0, *shape)
+    return found, torch.tensor(usable, dtype=torch.bool, device=found.device)
+
+
+def break_rows(
+    uploads: Tensor, clients: Sequence[int], round: int, faults: Faults
+) -> Tensor | list[Tensor | None]:
+    """The uploads as they arrive when `faults` strike."""
+    sent: list[Tensor | None] = list(uploads)
+    struck = False
+    for row, client in enumerate(clients):
+        fault = faults(round, client)
+        struck = struck or fault is not None
+        value = uploads[row]
+        if fault in ("dropped before", "dropped after"):
+            sent[row] = None
+        elif fault == "not finite":
+            sent[row] = torch.full_like(value, float("nan"))
+        elif fault == "infinite":
+            sent[row] = torch.full_like(value, float("inf"))
+        elif fault == "wrong shape":
+            sent[row] = value.flatten()[:-1]
+    return sent if struck else uploads

@@ -1,0 +1,1 @@
+"""Models whose parameters have a leading row axis: one row per client and replica."""

@@ -10,13 +10,15 @@ over 2^31 - 1, after a warm-up that is not counted.
 import json
 import sys
 import time
+from fractions import Fraction
+from functools import partial
 
 import torch
 
+from privassay.mechanisms.exact_sampling import discrete_gaussian
 from privassay.mechanisms.secret_sharing.field import M31, M61, PrimeField
-from privassay.mechanisms.secret_sharing.integer_noise import discrete_gaussian
 from privassay.mechanisms.secret_sharing.lagrange import LagrangeCode, Shamir
-from privassay.mechanisms.secret_sharing.masks import SystemSource, uniform
+from privassay.mechanisms.secret_sharing.masks import SystemSource, source_words, uniform
 
 SIZE, CLIENTS, COLLUDERS = 1_000_000, 10, 4
 SENDERS = [1, 3, 4, 7, 9]
@@ -105,10 +107,12 @@ def main(as_json, device):
     for name, modulus in (("2^61-1", M61), ("2^31-1", M31)):
         for work, run in ours(modulus, device):
             row(f"{name} {work}", run)
-    row(
-        "discrete Gaussian, variance 2^36, 100,000",
-        lambda: discrete_gaussian(SystemSource(), 2**36, 100_000),
-    )
+    for sigma in (0.3, 1.0, 50.0, 2.0**18):
+        variance, words = Fraction(sigma) ** 2, source_words(SystemSource())
+        row(
+            f"discrete Gaussian, sigma {sigma:g}, 1,000,000",
+            partial(discrete_gaussian, (SIZE,), variance=variance, words=words),
+        )
     peer = galois_peer()
     if peer is not None:
         row("2^31-1 galois, Shamir share without masks", peer)

@@ -13,12 +13,13 @@ import torch
 from torch import Tensor
 
 from ..accountant import check
-from ..accountant.adjacency import Adjacency
+from ..accountant.adjacency import ADJACENCIES, Adjacency
 from ..accountant.assumption import Assumption
 from ..accountant.errors import ParameterError
 from .assumed import DOUBLE_PRECISION, NAN_IS_ZERO, fixed_divisor, public
 from .base import Key, Point
 from .clipping import Clip
+from .relations import exchanges_only
 from .selection import GumbelTopK, LaplaceTopK
 
 Origin = Literal["public", "noisy release", "paid estimate", "private records"]
@@ -69,6 +70,21 @@ class Groups:
         inverse = torch.tensor(self.order).argsort()
         return rows[..., inverse]
 
+    def assumption(self) -> Assumption:
+        """What must be true of where they come from; only the cost is something that we see."""
+        how = {
+            "public": 'declared: origin="public" is the word of the caller; nothing checks that '
+            "no private record was looked at",
+            "noisy release": "declared: the releases that they are computed from must be in the "
+            "ledger",
+            "paid estimate": "their cost is composed with every release that uses them",
+        }[self.origin]
+        return Assumption(
+            text="Groups are public, come from accounted releases, or are paid for.",
+            how=how,
+            holds=True if self.origin == "paid estimate" else None,
+        )
+
 
 def between_class_variance(prototypes: Tensor, *, noise_stddev: float, releases: int) -> Tensor:
     """Variance of true class means per dimension, float[dim], estimated from noisy ones.
@@ -90,7 +106,11 @@ def between_class_variance(prototypes: Tensor, *, noise_stddev: float, releases:
 
 
 def by_score(scores: Tensor, k: int, *, origin: Origin, cost: dpe.DpEvent | None = None) -> Groups:
-    """Two groups: the k dimensions with the largest of the scores float[dim], and the rest."""
+    """Two groups: the k dimensions with the largest of the scores float[dim], and the rest.
+
+    Where the scores come from is taken on trust: `Groups.assumption` stays open for
+    origin="public". For private scores use `chosen`, which pays.
+    """
     if not 0 < k < scores.numel():
         raise ParameterError(f"k must be in 1..{scores.numel() - 1}, but is {k}")
     order = tuple(scores.argsort(descending=True, stable=True).tolist())
@@ -144,11 +164,14 @@ class SecondMoments:
         """One release under `adjacency`.
 
         Accounting doubles a contribution under replace-one, but two vectors of one sign are
-        at most sqrt(2) apart: the multiplier is raised by sqrt(2) in exchange.
+        at most sqrt(2) apart: the multiplier is raised by sqrt(2) in exchange, and accounting
+        under another relation is refused. The event of the other two relations holds under all.
         """
-        check.one_of(("add-remove", "replace-one", "zero-out"), adjacency=adjacency)
-        gain = math.sqrt(2.0) * (1.0 - 2.0**-50) if adjacency == "replace-one" else 1.0
-        return dpe.GaussianDpEvent(self.noise_multiplier * gain)
+        check.one_of(ADJACENCIES, adjacency=adjacency)
+        if adjacency != "replace-one":
+            return dpe.GaussianDpEvent(self.noise_multiplier)
+        gain = math.sqrt(2.0) * (1.0 - 2.0**-50)
+        return exchanges_only(dpe.GaussianDpEvent(self.noise_multiplier * gain))
 
     def assumptions(self) -> tuple[Assumption, ...]:
         """What the proof needs."""

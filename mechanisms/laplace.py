@@ -11,9 +11,16 @@ from ..accountant import check
 from ..accountant.assumption import Assumption
 from ..accountant.errors import ParameterError
 from .assumed import DOUBLE_PRECISION, NAN_IS_ZERO, WHOLE_NUMBERS, public
-from .base import Key, Point
-from .exact_sampling import discrete_laplace
+from .base import Key, Point, require_floating
+from .exact_sampling import discrete_laplace, key_words
 from .rounding import LARGEST, LARGEST_NOISE, clipped_steps
+
+_LOW_BITS = Assumption(
+    text="The low bits of a noisy sum tell no more than its value.",
+    how="not so for doubles: which of them a sampler can reach depends on the true sum (Mironov, "
+    "CCS 2012), and one noisy sum may refute a neighbour. `DiscreteLaplaceSum` has no such bits",
+    holds=None,
+)
 
 
 def laplace_like(like: Tensor, key: Key) -> Tensor:
@@ -25,7 +32,8 @@ def laplace_like(like: Tensor, key: Key) -> Tensor:
 class LaplaceSum:
     """Clip each row in L1, sum, add Laplace noise to each coordinate.
 
-    Source: Dwork, McSherry, Nissim & Smith, TCC 2006.
+    Noise on floating-point numbers: the proof is about real ones, and the difference can be
+    attacked (see `assumptions`). Source: Dwork, McSherry, Nissim & Smith, TCC 2006.
 
     Attributes:
         l1_norm: bound on one row's L1 norm, > 0.
@@ -47,9 +55,17 @@ class LaplaceSum:
         return rows * (self.l1_norm / norms).clamp(max=1.0)
 
     def release(self, payload: Tensor, key: Key) -> Tensor:
-        """Noisy sums, float[..., dim], of float[..., n, dim]; n may be 0."""
-        total = self.contribution(payload).sum(dim=-2)
-        return total + self.noise_multiplier * self.l1_norm * laplace_like(total, key)
+        """Noisy sums, float[..., dim], of float[..., n, dim]; n may be 0.
+
+        Added up in doubles; a narrower payload's type is restored at the end, when it is safe.
+
+        Raises:
+            ParameterError: whole numbers, which would cut the noise off.
+        """
+        require_floating(payload)
+        total = self.contribution(payload.double()).sum(dim=-2)
+        noisy = total + self.noise_multiplier * self.l1_norm * laplace_like(total, key)
+        return noisy.to(payload.dtype)
 
     def event(self) -> dpe.DpEvent:
         """One release; exact for one coordinate and for records that move one coordinate."""
@@ -57,7 +73,8 @@ class LaplaceSum:
 
     def assumptions(self) -> tuple[Assumption, ...]:
         """What the proof needs."""
-        return (public("The clip bound and the noise scale"), NAN_IS_ZERO, DOUBLE_PRECISION)
+        scales = public("The clip bound and the noise scale")
+        return (scales, NAN_IS_ZERO, DOUBLE_PRECISION, _LOW_BITS)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,9 +110,10 @@ class DiscreteLaplaceSum:
     def release(self, payload: Tensor, key: Key) -> Tensor:
         """Noisy sums, float64[..., dim], of float[..., n, dim]; n may be 0."""
         total = self.contribution(payload).sum(dim=-2)
-        noise = discrete_laplace(tuple(total.shape), noise_parameter=self.noise_parameter, key=key)
-        noise = noise.to(total)
-        return (total + noise).double() * self.step
+        noise = discrete_laplace(
+            tuple(total.shape), noise_parameter=self.noise_parameter, words=key_words(key)
+        )
+        return (total + noise.to(total)).double() * self.step
 
     def event(self) -> dpe.DpEvent:
         """One release; exact for one coordinate and for records that move one coordinate."""

@@ -19,6 +19,7 @@ from ..accountant.errors import ParameterError
 from .assumed import DOUBLE_PRECISION, NAN_IS_ZERO, public
 from .base import Key, Point, noise_like
 from .clipping import Clip
+from .relations import fixed_size
 
 Rule = Literal["both", "ffa", "rolora"]
 
@@ -100,10 +101,13 @@ class JointDeltaUpload:
         return self.contribution(payload) + self.noise_multiplier * self.clip_norm * noise
 
     def event(self, participations: int = 1) -> dpe.DpEvent:
-        """As many uploads of one client; zero-out or replace-one of its data."""
+        """As many uploads of one client; zero-out or replace-one of its data.
+
+        Accounting under add-remove is refused: that there is an upload shows who takes part.
+        """
         check.count(participations=participations)
         one = dpe.GaussianDpEvent(self.noise_multiplier)
-        return one if participations == 1 else dpe.SelfComposedDpEvent(one, participations)
+        return fixed_size(dpe.SelfComposedDpEvent(one, participations))
 
     def assumptions(self) -> tuple[Assumption, ...]:
         """What the proof needs."""
@@ -152,8 +156,11 @@ class JointDeltaSum:
         drawn = key.child("sample").generator().random(tuple(payload.shape[:-1]))
         taken = (torch.from_numpy(drawn) < self.sampling_rate).to(payload.device)
         total = torch.where(taken.unsqueeze(-1), self.contribution(payload), 0.0).sum(dim=-2)
-        noise = key.child("noise").normal(*total.shape).to(total)
-        return (total + self.noise_multiplier * self.clip_norm * noise) / self.cohort
+        return self.noisy_sum(total, key.child("noise")) / self.cohort
+
+    def noisy_sum(self, clipped: Tensor, key: Key) -> Tensor:
+        """Sums with noise, float[..., dim], of sums of `contribution`s, not yet divided."""
+        return clipped + self.noise_multiplier * self.clip_norm * noise_like(clipped, key)
 
     def event(self, rounds: int = 1) -> dpe.DpEvent:
         """`rounds` rounds; add or remove one client."""

@@ -20,6 +20,7 @@ from ..accountant.errors import ParameterError
 from .assumed import DOUBLE_PRECISION, NAN_IS_ZERO, fixed_divisor, public
 from .base import Key, Point, noise_like
 from .clipping import Clip
+from .relations import fixed_size
 
 Sign = Literal["minus", "plus"]
 View = Literal["server", "peer", "outsider"]
@@ -106,10 +107,14 @@ class PromptGradients:
         return (total + noise) / self.batch
 
     def event(self, rounds: int = 1) -> dpe.DpEvent:
-        """`rounds` rounds in each of which an example is in one batch."""
+        """`rounds` rounds in each of which an example is in one batch; zero-out or replace-one.
+
+        Accounting under add-remove is refused: an example more or less moves others to other
+        batches of a fixed size.
+        """
         check.count(rounds=rounds)
         one = dpe.GaussianDpEvent(self.noise_multiplier)
-        return one if rounds == 1 else dpe.SelfComposedDpEvent(one, rounds)
+        return fixed_size(dpe.SelfComposedDpEvent(one, rounds))
 
     def assumptions(self) -> tuple[Assumption, ...]:
         """What the proof needs."""
@@ -179,15 +184,16 @@ class TwoTierNoise:
         """One round: what `view` sees of one example.
 
         A peer sees the broadcast; an outsider with the personal prompt sees both; the server sees
-        what a peer sees under a secure sum, and everything otherwise.
+        what a peer sees under a secure sum, and everything otherwise. Zero-out or replace-one;
+        accounting under add-remove is refused, as for `PromptGradients`.
         """
         check.one_of(get_args(View), view=view)
         if view == "server" and not self.secure_sum:
             return dpe.NonPrivateDpEvent()
         shared = dpe.GaussianDpEvent(self.central)
         if view != "outsider":
-            return shared
-        return dpe.ComposedDpEvent([shared, dpe.GaussianDpEvent(self.local)])
+            return fixed_size(shared)
+        return fixed_size(shared, dpe.GaussianDpEvent(self.local))
 
     def assumptions(self) -> tuple[Assumption, ...]:
         """What the proof needs."""

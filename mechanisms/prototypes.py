@@ -23,6 +23,7 @@ from ..accountant.calibrate import calibrate_gaussian
 from ..accountant.errors import ParameterError
 from .base import Key, Point, noise_like
 from .clipping import Clip
+from .groups import Groups
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +35,7 @@ class NoisyPrototypes:
         group_sizes: dimensions of each group, consecutive.
         noise_stddevs: noise per group, in the units of a prototype; 0 for no noise.
         public_count: divisor of the class sums, public, not the true count.
+        groups: which dimensions the groups are, if not the first ones, the next ones and so on.
 
     Raises:
         ParameterError: lengths differ, or a number is out of range.
@@ -44,6 +46,7 @@ class NoisyPrototypes:
     group_sizes: tuple[int, ...]
     noise_stddevs: tuple[float, ...]
     public_count: int
+    groups: Groups | None = None
 
     def __post_init__(self) -> None:
         check.count(public_count=self.public_count)
@@ -56,6 +59,11 @@ class NoisyPrototypes:
         for bounds in (self.clip.group_norms, self.clip.ellipsoid_radii):
             if bounds is not None:
                 check.same_length(group_sizes=self.group_sizes, norm_bounds=bounds)
+        if self.groups is not None and self.groups.sizes != self.group_sizes:
+            raise ParameterError(
+                f"group_sizes is {self.group_sizes}, but groups has sizes {self.groups.sizes}; "
+                "give both the same"
+            )
 
     @property
     def dimension(self) -> int:
@@ -69,7 +77,10 @@ class NoisyPrototypes:
     def contribution(self, rows: Tensor) -> Tensor:
         """float[..., dim]: each record clipped; a row that is not finite counts as zero."""
         self._check_dimension(rows)
-        return self.clip.apply(rows, self.group_sizes)
+        if self.groups is None:
+            return self.clip.apply(rows, self.group_sizes)
+        arranged = self.clip.apply(self.groups.arrange(rows), self.group_sizes)
+        return self.groups.restore(arranged)
 
     def statistic(self, features: Tensor, labels: Tensor, classes: int) -> Tensor:
         """Class sums over the public count, float[..., classes, dim].
@@ -90,16 +101,24 @@ class NoisyPrototypes:
         return prototypes + noise * self._stddev_per_dimension().to(prototypes)
 
     def event(self) -> dpe.DpEvent:
-        """Cost of one prototype of one class, one release."""
+        """Cost of one prototype of one class, one release, and of choosing its groups.
+
+        Groups are chosen anew for every release; where they are kept, this counts them too often.
+        """
         if not any(self.noise_stddevs):
             return dpe.NonPrivateDpEvent()
-        return self.clip.event(self.noise_stddevs, divisor=self.public_count)
+        noise = self.clip.event(self.noise_stddevs, divisor=self.public_count)
+        if self.groups is None or self.groups.cost is None:
+            return noise
+        return dpe.ComposedDpEvent([self.groups.cost, noise])
 
     def assumptions(self) -> tuple[Assumption, ...]:
         """A1-A4 of exact Gaussian accounting, as far as the mechanism itself can tell."""
+        what = "Groups, clip bounds" if self.groups is None else "Clip bounds"
         return (
+            *(() if self.groups is None else (self.groups.assumption(),)),
             Assumption(
-                text="Groups, clip bounds and noise scales do not depend on private records.",
+                text=f"{what} and noise scales do not depend on private records.",
                 how="declared: they are numbers of the audit file or come from public images",
                 holds=None,
             ),
@@ -127,9 +146,10 @@ class NoisyPrototypes:
             )
 
     def _stddev_per_dimension(self) -> Tensor:
-        return torch.repeat_interleave(
+        stddevs = torch.repeat_interleave(
             torch.tensor(self.noise_stddevs, dtype=torch.float64), torch.tensor(self.group_sizes)
         )
+        return stddevs if self.groups is None else self.groups.restore(stddevs)
 
 
 @dataclass(frozen=True, kw_only=True)

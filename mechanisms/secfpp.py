@@ -6,23 +6,24 @@ Three results are never merged: confidentiality in transit (secret sharing), mem
 `sound_dp` bounds it) and functional theft (nothing here bounds it).
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import dp_accounting.dp_event as dpe
-from torch import Tensor
 
 from ..accountant import check
 from ..accountant.account import account
 from ..accountant.adjacency import Adjacency
 from ..accountant.assumption import Assumption
 from ..accountant.bounds import ProvenBound
-from ..accountant.errors import ClaimError, LedgerError, ParameterError
+from ..accountant.errors import ClaimError, ParameterError
+from ..accountant.ledger import Ledger
 from .secret_sharing.assumptions import BASES, Basis, assumptions
+from .secret_sharing.clusterer import Clustered, Clusterer
 from .secret_sharing.clustering import AdaptiveRule
-from .secret_sharing.described import AsDescribed, Clustered
+from .secret_sharing.described import AsDescribed
 from .secret_sharing.masks import Source
-from .secret_sharing.openings import MODES, OPENINGS, Board, Mode, Opening
+from .secret_sharing.openings import MODES, OPENINGS, Mode, Opening
+from .secret_sharing.rounds import Plan, Rounds
 from .secret_sharing.setting import Setting
 from .secret_sharing.sound_dp import SoundDp
 from .secret_sharing.sound_mpc import SoundMpc
@@ -44,16 +45,24 @@ class SecFPP:
         dissolve: for `as_described`: dissolve small clusters (S3, S4).
         noise: for `sound_dp`, of the same setting.
         basis: where the basis of the dimension reduction comes from (S6).
-        clusterings: rounds that cluster; public.
-        prompt_rounds: rounds that release cluster prompts; public.
-        seed: public, of the start.
+        prompt_rounds: T; each releases cluster prompts. Public.
+        period: rounds 1, 1 + period, 1 + 2 period, ... cluster first. Public.
+        seed: public, of the start and of the basis.
 
     Raises:
         ParameterError: a part is missing or does not belong to the mode.
 
-    >>> setting = Setting(clients=10, dimension=16, prompt_dimension=8)
-    >>> SecFPP(mode="sound_mpc", setting=setting).dp_line(delta=1e-5)
+    >>> import torch
+    >>> from .secret_sharing.masks import SystemSource
+    >>> setting = Setting(clients=10, dimension=4, prompt_dimension=8)
+    >>> system = SecFPP(mode="sound_mpc", setting=setting, prompt_rounds=2)
+    >>> system.dp_line(delta=1e-5)
     'no DP claim'
+    >>> run = system.begin(source=SystemSource())
+    >>> for _ in range(system.prompt_rounds):
+    ...     served = run.round(torch.rand(10, 8))
+    >>> served.shape, run.left
+    (torch.Size([10, 8]), 0)
     """
 
     mode: Mode
@@ -63,14 +72,15 @@ class SecFPP:
     dissolve: bool = False
     noise: SoundDp | None = None
     basis: Basis = "public"
-    clusterings: int = 4
     prompt_rounds: int = 20
+    period: int = 5
     seed: int = 0
 
     def __post_init__(self) -> None:
         check.one_of(MODES, mode=self.mode)
         check.one_of(BASES, basis=self.basis)
-        check.count(clusterings=self.clusterings, prompt_rounds=self.prompt_rounds)
+        check.count(prompt_rounds=self.prompt_rounds, period=self.period)
+        check.whole(seed=self.seed)
         if (self.noise is not None) != (self.mode == "sound_dp"):
             raise ParameterError(
                 f"mode sound_dp needs noise and the others have none, but mode is {self.mode} and "
@@ -86,103 +96,43 @@ class SecFPP:
         """What is opened to whom."""
         return OPENINGS[self.mode]
 
-    def board(self) -> Board:
-        """An empty record of openings, which refuses those of other modes."""
-        return Board(self.mode)
+    @property
+    def clusterings(self) -> int:
+        """How many of the rounds cluster."""
+        return -(-self.prompt_rounds // self.period)
 
-    def run(
-        self,
-        points: Tensor,
-        prompts: Tensor,
-        *,
-        source: Source,
-        board: Board,
-        round: int = 1,
-        senders: Sequence[int] | None = None,
-    ) -> Tensor:
-        """One re-clustering round: float64[N, prompt_dimension], each client's cluster prompt.
+    def begin(
+        self, *, source: Source, ledger: Ledger | None = None, clustered: Clustered | None = None
+    ) -> Rounds:
+        """The rounds of a run; they write the ledger and keep the board of openings themselves.
 
         Args:
-            points: float[N, d'], reduced prompts.
-            prompts: float[N, prompt_dimension].
             source: of masks and noise; `SystemSource` outside tests.
-            board: records what is opened.
-            round: public number of the round.
-            senders: clients whose replies arrive; default all.
+            ledger: of unit "client"; default one in memory under add-remove. A run whose ledger
+                holds rounds of SecFPP goes on after the last of them.
+            clustered: for such a run: what the clients kept, `Rounds.clustered`.
         """
-        if board.mode != self.mode:
-            raise ParameterError(f"the board is for mode {board.mode}, the run for {self.mode}")
-        if self.noise is None:
-            return self.clustered(
-                points, prompts, source=source, board=board, round=round, senders=senders
-            ).prompts
-        self._within_account(board)
-        centres, sizes = self.noise.start(), None
-        for step in range(1, self.setting.iterations + 1):
-            centres, sizes = self.noise.cluster(
-                points,
-                centres,
-                source=source,
-                board=board,
-                round=round,
-                step=step,
-                senders=senders,
-            )
-        assert sizes is not None
-        return self.noise.aggregate(
-            prompts,
-            points,
-            centres,
-            sizes,
-            source=source,
-            board=board,
-            round=round,
-            senders=senders,
+        plan = Plan(
+            mode=self.mode,
+            setting=self.setting,
+            rounds=self.prompt_rounds,
+            period=self.period,
+            basis_seed=self.seed if self.basis == "public" else None,
+            noise=self.noise,
+            slices_hidden=self.zero_sharing,
         )
+        return Rounds(plan, self._clusterer(), source=source, ledger=ledger, clustered=clustered)
 
-    def _within_account(self, board: Board) -> None:
-        """Raise `LedgerError` if one more round would release more than `event` accounts for."""
-        for value, more, most, name in (
-            (
-                "centres",
-                self.setting.iterations,
-                self.clusterings * self.setting.iterations,
-                "clusterings",
-            ),
-            ("cluster_prompt", 1, self.prompt_rounds, "prompt_rounds"),
-        ):
-            done = len(board.seen(value, to="all"))
-            if done + more > most:
-                raise LedgerError(
-                    f"{done} releases of {value} are on the board and {more} more would exceed the "
-                    f"{most} that are accounted.\n  Declare more {name} before the run."
-                )
-
-    def clustered(
-        self,
-        points: Tensor,
-        prompts: Tensor,
-        *,
-        source: Source,
-        board: Board,
-        round: int = 1,
-        senders: Sequence[int] | None = None,
-    ) -> Clustered:
-        """As `run`, with the assignment, which no party holds whole in `sound_mpc`."""
-        protocol: AsDescribed | SoundMpc
-        if self.mode == "as_described":
-            protocol = AsDescribed(
-                setting=self.setting,
-                rule=self.rule,
-                zero_sharing=self.zero_sharing,
-                dissolve=self.dissolve,
-            )
-        elif self.mode == "sound_mpc":
-            protocol = SoundMpc(setting=self.setting, seed=self.seed)
-        else:
-            raise ParameterError("mode sound_dp has no exact clustering: use run")
-        return protocol.run(
-            points, prompts, source=source, board=board, round=round, senders=senders
+    def _clusterer(self) -> Clusterer:
+        if self.noise is not None:
+            return self.noise
+        if self.mode == "sound_mpc":
+            return SoundMpc(setting=self.setting, seed=self.seed)
+        return AsDescribed(
+            setting=self.setting,
+            rule=self.rule,
+            zero_sharing=self.zero_sharing,
+            dissolve=self.dissolve,
         )
 
     def event(self, adjacency: Adjacency) -> dpe.DpEvent:

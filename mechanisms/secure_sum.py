@@ -3,7 +3,7 @@
 The server sees the sum over the surviving clients and nothing else. Noise leaves with a client
 that drops out, so shares are scaled for the fewest survivors, less the clients that would tell the
 server their own share. A client whose *data* are exchanged still adds its share: zero-out and
-replace-one are covered, add-remove is not.
+replace-one are covered, add-remove is not, and the accountant refuses the events under it.
 """
 
 import math
@@ -16,13 +16,14 @@ import torch
 from torch import Tensor
 
 from ..accountant import check
-from ..accountant.adjacency import Adjacency, contribution_factor
 from ..accountant.assumption import Assumption
 from ..accountant.errors import ParameterError
 from .assumed import DOUBLE_PRECISION, NAN_IS_ZERO, WHOLE_NUMBERS, public
 from .base import Key, Point, noise_like
 from .clipping import Clip
-from .exact_sampling import discrete_gaussian
+from .discrete_gaussian import LEAST_VARIANCE, concentrated, gaussian_multiplier
+from .exact_sampling import Words, discrete_gaussian, key_words
+from .relations import fixed_size
 from .rounding import LARGEST, LARGEST_NOISE, clipped_steps
 
 _SUM_ONLY = Assumption(
@@ -65,6 +66,8 @@ class Cohort:
             ParameterError: too few are alive; nothing may be opened.
         """
         found = torch.ones(clients, dtype=torch.bool) if alive is None else alive
+        if found.dtype != torch.bool:
+            raise ParameterError(f"alive must be bool[{clients}], but is of type {found.dtype}")
         if found.shape != (clients,) or int(found.sum()) < self.fewest_survivors:
             raise ParameterError(
                 f"{int(found.sum())} of {clients} clients are alive, but at least "
@@ -79,7 +82,8 @@ class Cohort:
             _SUM_ONLY,
             Assumption(
                 text="A client adds its noise whatever its data are.",
-                how="zero-out and replace-one are covered; add-remove takes a share away",
+                how="zero-out and replace-one are covered; add-remove takes a share away, and the "
+                "accountant refuses it",
                 holds=None,
             ),
             Assumption(
@@ -131,20 +135,12 @@ class SecureGaussianSum:
         Raises:
             ParameterError: fewer survivors than planned.
         """
-        alive = self.cohort.survivors(payload.shape[-2], alive)
+        alive = self.cohort.survivors(payload.shape[-2], alive).to(payload.device)
         return self.shares(payload, key)[..., alive, :].sum(dim=-2)
 
-    def event(self, adjacency: Adjacency = "replace-one") -> dpe.DpEvent:
-        """One sum; zero-out or replace-one of one client's data.
-
-        Raises:
-            ParameterError: add-remove, which takes a share of the noise with it.
-        """
-        if adjacency == "add-remove":
-            raise ParameterError(
-                "a client that is absent adds no noise: account under zero-out or replace-one"
-            )
-        return dpe.GaussianDpEvent(self.noise_multiplier)
+    def event(self) -> dpe.DpEvent:
+        """One sum; zero-out or replace-one of one client's data."""
+        return fixed_size(dpe.GaussianDpEvent(self.noise_multiplier))
 
     def assumptions(self) -> tuple[Assumption, ...]:
         """What the proof needs."""
@@ -158,7 +154,7 @@ class SecureDiscreteSum:
 
     A sum of discrete Gaussians is not one, but close; the distance is charged. Values that wrap
     around are garbled, not less private. Source: Kairouz, Liu & Steinke, arXiv:2102.06387,
-    Proposition 14.
+    Proposition 14, for shares below a variance of 32; `discrete_gaussian`'s docstring above.
 
     Attributes:
         step: width of the grid, > 0, in the units of an update.
@@ -185,8 +181,14 @@ class SecureDiscreteSum:
         if self.clip_steps > LARGEST or self.share_sigma > LARGEST_NOISE or not 2 <= self.bits < 63:
             raise ParameterError(
                 f"clip_steps = {self.clip_steps}, share_sigma = {self.share_sigma} and bits = "
-                f"{self.bits} do not fit whole numbers of 64 bits.\n  Use a coarser step."
+                f"{self.bits} do not fit whole numbers of 64 bits.\n  Use a coarser step (fewer "
+                "fractional bits), and 2 to 62 bits for the sum."
             )
+
+    @property
+    def variance(self) -> Fraction:
+        """Of one client's noise, in steps^2; exactly `share_sigma`'s square."""
+        return Fraction(self.share_sigma) ** 2
 
     def contribution(self, rows: Tensor) -> Tensor:
         """int64[..., dimension]: each client's update clipped, in steps."""
@@ -196,15 +198,19 @@ class SecureDiscreteSum:
             )
         return clipped_steps(rows, bound=self.clip_steps, step=self.step, order=2)
 
+    def noise(self, shape: tuple[int, ...], words: Words) -> Tensor:
+        """int64[shape]: noise of clients, in steps."""
+        return discrete_gaussian(shape, variance=self.variance, words=words)
+
     def release(self, payload: Tensor, key: Key, alive: Tensor | None = None) -> Tensor:
         """Noisy sums, float64[..., dimension], of updates float[..., clients, dimension].
 
         Raises:
             ParameterError: fewer survivors than planned.
         """
-        alive = self.cohort.survivors(payload.shape[-2], alive)
+        alive = self.cohort.survivors(payload.shape[-2], alive).to(payload.device)
         whole = self.contribution(payload)
-        noise = discrete_gaussian(tuple(whole.shape), sigma=self.share_sigma, key=key).to(whole)
+        noise = self.noise(tuple(whole.shape), key_words(key)).to(whole)
         half = 1 << (self.bits - 1)
         total = (whole + noise)[..., alive, :].sum(dim=-2)
         return (((total + half) % (2 * half)) - half).double() * self.step
@@ -218,23 +224,27 @@ class SecureDiscreteSum:
         )
         return 10.0 * math.fsum(terms) * (1.0 + 1e-9)
 
-    def event(self, adjacency: Adjacency = "replace-one") -> dpe.DpEvent:
-        """One sum; zero-out or replace-one of one client's data, as zCDP.
+    @property
+    def noise_multiplier(self) -> float:
+        """Of the Gaussian release that dominates a sum; shares of variance 32 or more."""
+        return gaussian_multiplier(
+            variance=self.variance, honest=self.cohort.honest, moved=self.clip_steps
+        )
 
-        An event of zCDP is not doubled by accounting: account under this adjacency.
+    def event(self) -> dpe.DpEvent:
+        """One sum; zero-out or replace-one of one client's data.
 
-        Raises:
-            ParameterError: add-remove, which takes a share of the noise with it.
+        The Gaussian that dominates the sum. Shares below a variance of 32 are accounted as zCDP of
+        replace-one, which is four times too large under zero-out.
         """
-        if adjacency == "add-remove":
-            raise ParameterError(
-                "a client that is absent adds no noise: account under zero-out or replace-one"
-            )
-        moved = int(contribution_factor(adjacency)) * self.clip_steps
-        scale = moved / (math.sqrt(self.cohort.honest) * self.share_sigma)
-        far = math.sqrt(self.dimension) * self.distance
-        rho = Fraction(scale + far) ** 2 / 2
-        return dpe.ZCDpEvent(float(rho) * (1.0 + 1e-12))
+        if self.variance >= LEAST_VARIANCE:
+            return fixed_size(dpe.GaussianDpEvent(self.noise_multiplier))
+        root = Fraction(math.sqrt(self.cohort.honest)) * (1 - Fraction(1, 2**50))
+        scale = self.clip_steps / (root * Fraction(self.share_sigma))
+        # Proposition 14 adds the distance once, whatever the client moves: halved, since the
+        # factor of replace-one doubles the scale.
+        far = Fraction(math.sqrt(self.dimension) * self.distance) * (1 + Fraction(1, 10**12)) / 2
+        return fixed_size(concentrated(scale=scale + far))
 
     def assumptions(self) -> tuple[Assumption, ...]:
         """What the proof needs."""

@@ -11,8 +11,9 @@ from ...accountant.errors import UnsupportedEventError
 from ...accountant.events import GroupwiseGaussianDpEvent, PureDpEvent
 from ...accountant.geometry import clip_mu
 from . import formulas
-from .declaration import Declaration, Release
-from .facts import DECLARED, MECHANISM, Facts, delta, unit
+from .declaration import Declaration
+from .facts import DECLARED, MECHANISM, Facts, delta, private_inputs, unit
+from .release import Release
 
 
 def event(
@@ -52,7 +53,10 @@ def one_event(
     if release.kind == "none":
         return dpe.NonPrivateDpEvent()
     if release.kind == "pure":
-        return PureDpEvent(float(release.pure_epsilon or 0.0))
+        times = pure_excess(declaration, release, adjacency, facts) if facts.sensitivity else 1.0
+        if times == math.inf:
+            return dpe.NonPrivateDpEvent()
+        return PureDpEvent(times * float(release.pure_epsilon or 0.0))
     sigma = formulas.sigma(release, delta(declaration))
     factor = contribution_factor(adjacency)
     if not facts.sensitivity:
@@ -82,14 +86,17 @@ def reach(
     factor, who = contribution_factor(adjacency), unit(declaration)
     if release.clip == "none":
         return math.inf
+    counted = release.divisor_source not in ("public", "noised") and adjacency == "add-remove"
     if release.clip in ("upload", "batch"):
-        one = factor if who == "client" and release.clip == "upload" else 2.0
-        uploads = 1.0  # of one user, who may have several clients
+        one = factor if who == "client" and release.clip == "upload" and not counted else 2.0
+        uploads = 1.0  # of one user, who may have several clients, or share one with others
         if who == "user":
             if release.records_per_unit is None:
                 return math.inf
             uploads = float(release.records_per_unit)
-        return one * uploads / min(1.0, release.divisor)
+        # of a batch the divisor may be inside the clip, where it protects nothing
+        divisor = release.divisor if release.clip == "upload" else min(1.0, release.divisor)
+        return one * uploads / divisor
     records = 1.0
     if who != "example":
         if release.records_per_unit is None:
@@ -98,23 +105,48 @@ def reach(
     if facts.inputs and private_inputs(declaration, release):
         # every clipped record may change: a mean moves anywhere in K, a sum without limit
         return 2.0 if release.divisor > 1.0 else math.inf
-    if release.divisor_source not in ("public", "accounted") and adjacency == "add-remove":
+    if counted:
         # the other records move too (accountant.geometry.class_mean_factor)
         return 2.0 * records / release.divisor
     return factor * records / release.divisor
 
 
 def excess(declaration: Declaration, release: Release, adjacency: Adjacency) -> float:
-    """How many times larger mu of this release is than its accounting assumes; inputs left out."""
+    """How many times more this release costs than its accounting assumes; inputs left out.
+
+    In mu for Gaussian noise, in epsilon for a pure release.
+    """
+    if release.kind == "pure":
+        return pure_excess(declaration, release, adjacency, MECHANISM)
     one = one_event(declaration, release, adjacency, MECHANISM)
     mu = account(one, adjacency=adjacency, unit=unit(declaration)).mu.lower
     return mu * formulas.sigma(release, delta(declaration))
 
 
-def private_inputs(declaration: Declaration, release: Release) -> tuple[str, ...]:
-    """Components of this release that were trained on private records without noise."""
-    bad = {c.name for c in declaration.component if c.trained_on == "private"}
-    return tuple(name for name in release.inputs if name in bad)
+def pure_excess(
+    declaration: Declaration, release: Release, adjacency: Adjacency, facts: Facts
+) -> float:
+    """True epsilon of a pure release over its `pure_epsilon`; 1 where nothing says what bounds it.
+
+    A clipped sum moves by `reach` times its L1 bound. The scores of a choice are clamped, so that
+    nothing moves one further than the range: Laplace noise of scale 2 k range/epsilon is enough for
+    any unit (mechanisms.selection.LaplaceTopK). An answer of k kept with probability p costs
+    ln(p (k - 1)/(1 - p)) for each record, and a missing one is seen.
+    """
+    claimed = float(release.pure_epsilon or math.inf)
+    if release.bound == "clip":
+        moved = reach(declaration, release, adjacency, facts) * float(release.clip_norm or math.inf)
+        return moved / float(release.assumed_sensitivity or math.inf)
+    if release.bound == "choice":
+        moved = 2.0 * (release.chosen or 1) * float(release.score_range or math.inf)
+        return moved / (release.assumed_sensitivity or moved)
+    if release.bound == "answers":
+        if adjacency == "add-remove":
+            return math.inf
+        records = 1.0 if unit(declaration) == "example" else release.records_per_unit or math.inf
+        kept, others = float(release.keep_probability or 0.0), (release.answers or 2) - 1
+        return records * abs(math.log(kept * others / (1.0 - kept))) / claimed
+    return 1.0
 
 
 def noise_stddevs(release: Release, sigma: float) -> list[float]:

@@ -4,8 +4,9 @@ Source: arXiv:2501.13904 and its public code at cce74b4.
 """
 
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal, NamedTuple, get_args
+from typing import Any, ClassVar, Literal, NamedTuple, get_args
 
 import dp_accounting.dp_event as dpe
 import torch
@@ -13,12 +14,21 @@ from torch import Tensor
 
 from ...accountant import check
 from ...accountant.assumption import Assumption
-from ..assumed import fails
 from ..base import Key, Point
 from ..clipping import Clip
-from ..prompt import Factors, Sign, rebuild
+from ..prompt import Factors, Sign, rebuild, refactor
+from ..relations import fixed_size
+from .dp_fpl_declared import declaration
+from .dp_fpl_defects import defects
+from .dp_fpl_training import Training, momentum_steps, seeded_draws
+from .dp_fpl_training import called_members as called_members
+from .dp_fpl_training import global_generator_noise as global_generator_noise
+from .dp_fpl_training import promptfl_stddev as promptfl_stddev
+from .dp_fpl_training import shared_momentum as shared_momentum
+from .dp_fpl_training import train_round as train_round
 
 View = Literal["server", "peer", "outsider"]
+State = Literal["shared", "per_client"]
 
 
 class Sent(NamedTuple):
@@ -50,8 +60,13 @@ class AsReleasedDpFpl:
         clip_norm: C.
         clip: "batch" clips the gradient of the mean loss (P1); "example" each example's.
         state: "shared" gives every client the last client's personal gradient (P6).
+        buffer: "shared" steps one momentum buffer once for every client (P7).
+        reload: each batch of a round starts from the weights before the round (P16).
         aliasing: uploads are references to one tensor that the last client overwrites (P13).
         sign: of the doubly projected part.
+        seed: of the global generator that all noise comes from, 1, 2 or 3 in the public code (P12);
+            None draws noise from the key, so that the rest can be accounted.
+        lr: of SGD; momentum: of SGD; weight_decay: of SGD.
     """
 
     point: ClassVar[Point] = "per_upload"
@@ -61,17 +76,27 @@ class AsReleasedDpFpl:
     batch: int = 32
     clip_norm: float = 10.0
     clip: Literal["batch", "example"] = "batch"
-    state: Literal["shared", "per_client"] = "shared"
+    state: State = "shared"
+    buffer: State = "shared"
+    reload: bool = True
     aliasing: bool = False
     sign: Sign = "plus"
+    seed: int | None = None
+    lr: float = 1e-3
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
 
     def __post_init__(self) -> None:
-        check.positive(epsilon=self.epsilon, clip_norm=self.clip_norm)
+        check.positive(epsilon=self.epsilon, clip_norm=self.clip_norm, lr=self.lr)
         check.open_probability(delta=self.delta)
         check.count(rounds=self.rounds, batch=self.batch)
         check.one_of(("batch", "example"), clip=self.clip)
-        check.one_of(("shared", "per_client"), state=self.state)
+        check.one_of(get_args(State), state=self.state)
+        check.one_of(get_args(State), buffer=self.buffer)
         check.one_of(get_args(Sign), sign=self.sign)
+        check.probability(momentum=self.momentum, weight_decay=self.weight_decay)
+        if self.seed is not None:
+            check.whole(seed=self.seed)
 
     @property
     def sigma(self) -> float:
@@ -105,161 +130,118 @@ class AsReleasedDpFpl:
             "V": self.gradient(factors.u.unsqueeze(-3).mT @ examples),
         }
 
-    def step(self, examples: Tensor, factors: Factors, key: Key) -> Sent:
-        """One batch of float[clients, B, length, width] per-example gradients."""
+    def step(self, examples: Tensor, factors: Factors, key: Key, *, batch: int = 0) -> Sent:
+        """One batch of float[clients, B, length, width] per-example gradients.
+
+        Args:
+            examples: gradients with respect to the sum of the two prompts.
+            factors: of the personal prompts.
+            key: of the noise, unless it comes from the seeded global generator (P12).
+            batch: how many batches the run had before; only that generator asks.
+        """
         found, clients = self.clean(examples, factors), len(examples)
-        g_u = found["U"] + self.stddev * key.child("U").normal(*found["U"].shape).to(examples)
-        g_v = found["V"] + self.stddev * key.child("V").normal(*found["V"].shape).to(examples)
+        shapes = {"U": found["U"].shape, "V": found["V"].shape, "G": found["G"].shape[1:]}
+        if self.seed is None:
+            drawn = {name: key.child(name).normal(*shape) for name, shape in shapes.items()}
+        else:
+            drawn = seeded_draws(self.seed, {n: tuple(s) for n, s in shapes.items()}, batch)
+        noise = {name: self.stddev * value.to(examples) for name, value in drawn.items()}
+        g_u, g_v = found["U"] + noise["U"], found["V"] + noise["V"]
         uploads = found["G"]
         if self.aliasing:
             uploads = uploads[-1:].expand_as(uploads)
         personal = 0.1 * rebuild(g_u, g_v, factors, sign=self.sign)
         if self.state == "shared":
             personal = personal[-1:].expand_as(personal)
-        noise = self.stddev / clients * key.child("G").normal(*uploads.shape[1:]).to(examples)
-        return Sent(uploads, g_u, g_v, personal, uploads.mean(dim=0) + noise)
+        return Sent(uploads, g_u, g_v, personal, uploads.mean(dim=0) + noise["G"] / clients)
+
+    def train_round(
+        self,
+        before: Training,
+        batches: Sequence[Callable[[Tensor], Tensor]],
+        key: Key,
+        *,
+        rank: int = 8,
+        earlier: int = 0,
+    ) -> Training:
+        """One round: the prompts and momentum of all clients after its batches.
+
+        Args:
+            before: after the last round.
+            batches: contexts float[clients, length, width] -> per-example gradients
+                float[clients, B, length, width], one function a batch.
+            key: of the noise and of the refactoring.
+            rank: of the refactoring.
+            earlier: batches of the rounds before.
+        """
+        now = before
+        for index, gradients in enumerate(batches):
+            base = before if self.reload else now
+            here = key.child("batch", earlier + index)
+            factors = refactor(base.personal, rank, here.child("start"))
+            examples = gradients(base.shared + base.personal)
+            sent = self.step(examples, factors, here, batch=earlier + index)
+            weights = torch.stack([base.shared, base.personal], dim=1)
+            found = torch.stack([sent.broadcast.expand_as(sent.personal), sent.personal], dim=1)
+            buffers = momentum_steps(
+                now.buffers,
+                found + self.weight_decay * weights,
+                momentum=self.momentum,
+                shared=self.buffer == "shared",
+            )
+            shared, personal = (weights - self.lr * buffers).unbind(dim=1)
+            now = Training(shared, personal, buffers)
+        return now
 
     def event(self, view: View = "outsider", *, moved: float | None = None) -> dpe.DpEvent:
-        """What all rounds cost one example, seen by `view`.
+        """What all rounds cost one example, seen by `view`; zero-out, or replace-one.
+
+        Batches have a fixed size: a record more or less moves others between batches, and may cut
+        every client to another size, so that accounting under add-remove is refused.
 
         Args:
             view: "peer" sees the broadcast, "outsider" the personal prompt too; "server" sees
                 uploads without noise.
             moved: how far one example moves a clipped gradient under zero-out, in units of C/B;
-                `worst_move` if None, with the batch clip 2B (P1). 1 is what the paper counts.
+                `worst_move` if None, with the batch clip 2B (P1), whatever happens to the example:
+                under replace-one accounting doubles it. 1 is what the paper counts.
 
         With `aliasing` one client's upload is the whole mean, whose noise is divided by the number
-        of clients; nothing is counted for it, so nothing is proven.
+        of clients; nothing is counted for it, so nothing is proven. Noise from a public `seed`
+        protects nothing.
         """
         check.one_of(get_args(View), view=view)
         moved = self.worst_move if moved is None else moved
         check.positive(moved=moved)
-        if view == "server" or self.aliasing:
+        if view == "server" or self.aliasing or self.seed is not None:
             return dpe.NonPrivateDpEvent()
         mechanisms = 3 if view == "outsider" else 1
         one = dpe.GaussianDpEvent(self.sigma / moved)
-        return dpe.SelfComposedDpEvent(one, mechanisms * self.rounds)
+        return fixed_size(dpe.SelfComposedDpEvent(one, mechanisms * self.rounds))
 
     @property
     def worst_move(self) -> float:
         """How far one example can move a clipped gradient, in units of C/B."""
         return 2.0 * self.batch if self.clip == "batch" else 1.0
 
-    def assumptions(self) -> tuple[Assumption, ...]:
-        """What the claim would need; those with holds=False are the defects."""
-        found = [
-            fails(
-                "P2",
-                "Tensors from the same batch share one budget.",
-                "U, V and G each have the whole of it",
-            ),
-            fails(
-                "P3",
-                "The formula of sigma is valid where it is used.",
-                "asymptotic moments accountant at sampling rate 1, where its condition fails",
-            ),
-            fails(
-                "P9",
-                "Nothing reaches the server without noise.",
-                "the clipped gradient of the global prompt does, for every batch",
-            ),
-            fails(
-                "P10",
-                "The unit is named, and the noise fits it.",
-                "s/N fits one example; one client needs 2B times more",
-            ),
-            fails(
-                "P11",
-                "What is called local differential privacy protects a client.",
-                "it protects one example, with noise added at the client",
-            ),
-            fails(
-                "P12",
-                "Noise cannot be computed by others.",
-                "it comes from the global generator, seeded with 1, 2 or 3",
-            ),
-            fails(
-                "P14",
-                "Choices made on private or test data are charged.",
-                "best round, rank, rounds and C are chosen on test data; sizes are truncated",
-            ),
-        ]
-        if self.clip == "batch":
-            found.append(
-                fails(
-                    "P1",
-                    "One example moves a clipped gradient by C/B.",
-                    "the mean over the batch is clipped: it moves by up to 2C",
-                )
-            )
-        if self.state == "shared":
-            found.append(
-                fails(
-                    "P6",
-                    "Each client trains on its own data.",
-                    "all take the gradients that the last one left",
-                )
-            )
-        if self.aliasing:
-            found.append(
-                fails("P13", "The mean is one over clients.", "all uploads are the last client's")
-            )
-        return tuple(found)
+    def assumptions(self, *, clients: int = 10, rank: int = 8) -> tuple[Assumption, ...]:
+        """What the claim would need; those with holds=False are the defects.
 
+        Args:
+            clients: N, for the noise on a mean over them.
+            rank: of the refactoring.
+        """
+        return defects(self, clients=clients, rank=rank)
 
-def global_generator_noise(seed: int, shape: tuple[int, ...]) -> Tensor:
-    """P12: what the global generator of torch gives after manual_seed(seed), float64."""
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randn(shape, generator=generator, dtype=torch.float64)
+    def declaration(
+        self, *, clients: int = 10, rank: int = 8, length: int = 16, width: int = 512
+    ) -> dict[str, Any]:
+        """What a lint reads, as nested dicts of the format in docs/lint.md.
 
-
-def promptfl_stddev(stddev: float, clients: int) -> float:
-    """P17: noise on the mean gradient in row `promptfl`, noised at the client and at the server.
-
-    >>> round(promptfl_stddev(1.0, 10), 3)
-    0.332
-    """
-    return stddev * math.sqrt(1.0 / clients + 1.0 / clients**2)
-
-
-def train_round(
-    start: Tensor, gradients: Tensor, *, lr: float, momentum: float, reload: bool
-) -> Tensor:
-    """P16: SGD over the batches of a round, float[batches, ...].
-
-    With `reload`, as released, each batch starts from the weights stored before the step before it:
-    earlier batches act through momentum only, and without momentum not at all.
-    """
-    weights, buffer = start, torch.zeros_like(start)
-    for gradient in gradients:
-        buffer = momentum * buffer + gradient
-        base = start if reload else weights
-        weights = base - lr * buffer
-    return weights
-
-
-def shared_momentum(
-    starts: Tensor, gradients: Tensor, *, lr: float, momentum: float, shared: bool
-) -> Tensor:
-    """P7: one step of all clients, float[clients, ...]; `shared`: one buffer for all in turn."""
-    buffer = torch.zeros_like(gradients[0])
-    weights = []
-    for start, gradient in zip(starts, gradients, strict=True):
-        buffer = (momentum * buffer if shared else 0.0) + gradient
-        weights.append(start - lr * buffer)
-    return torch.stack(weights)
-
-
-def called_members(sizes: tuple[int, ...]) -> tuple[dict[int, int], dict[int, int], set[int]]:
-    """P8: (members, non-members, trained on) of the released membership harness.
-
-    Clients hold records of one class each, numbered on; training keeps as many of each as the
-    smallest client has, and the "members" are what the largest one lost by that.
-    """
-    keep = min(sizes)
-    first = [sum(sizes[:i]) for i in range(len(sizes))]
-    trained = {first[i] + j for i in range(len(sizes)) for j in range(keep)}
-    big = sizes.index(max(sizes))
-    members = {first[big] + j: big for j in range(keep, sizes[big])}
-    outsiders = {sum(sizes) + j: j % len(sizes) for j in range(len(members))}
-    return members, outsiders, trained
+        Args:
+            clients: N.
+            rank: of the refactoring.
+            length: rows of a prompt.
+            width: columns of a prompt.
+        """
+        return declaration(self, clients=clients, rank=rank, length=length, width=width)

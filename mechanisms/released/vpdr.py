@@ -5,21 +5,30 @@ Source: arXiv:2604.27833 and its public code at 51ba672 ("current") and ed89b22 
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar, Literal, NamedTuple, get_args
+from typing import Any, ClassVar, Literal, NamedTuple, get_args
 
 import dp_accounting.dp_event as dpe
 import torch
 from torch import Tensor
 
 from ...accountant import check
+from ...accountant.adjacency import ADJACENCIES, Adjacency
 from ...accountant.assumption import Assumption
-from ...accountant.events import GroupwiseGaussianDpEvent, PureDpEvent
-from ..assumed import fails
+from ...accountant.calibrate import calibrate_gaussian
+from ...accountant.errors import ParameterError
+from ...accountant.events import GroupwiseGaussianDpEvent
+from ...accountant.gaussian import mu_interval
+from ...accountant.pairwise import GaussianPair, epsilon_lower
 from ..base import Key, Point
+from ..clipping import Clip
+from ..relations import fixed_size
 from ..selection import LaplaceTopK, VppBudget, f_scores
+from .vpdr_declared import declaration
+from .vpdr_defects import defects
 
 Scheme = Literal["vpp", "igpp"]
 Generation = Literal["current", "legacy"]
+Conversion = Literal["rdp", "exact"]
 ORDERS = (*(i / 10 for i in range(11, 110)), *range(11, 64), 128, 256, 512)
 
 
@@ -44,11 +53,24 @@ def rdp_sigma(epsilon: float, delta: float, rounds: int) -> float:
     while spent(high) > epsilon:
         low, high = high, 2.0 * high
         if high > 1e12:
-            raise ValueError(f"no sigma reaches epsilon = {epsilon} on this grid of orders")
+            raise ParameterError(
+                f"no sigma reaches epsilon = {epsilon} on this grid of orders; give a larger "
+                'epsilon, or conversion="exact"'
+            )
     while high - low > 1e-3:
         middle = (low + high) / 2.0
         low, high = (low, middle) if spent(middle) <= epsilon else (middle, high)
     return high
+
+
+def exact_sigma(epsilon: float, delta: float, rounds: int) -> float:
+    """The twin (F13): the smallest noise multiplier by exact accounting.
+
+    >>> round(exact_sigma(1.0, 1e-5, 20), 2)
+    16.68
+    """
+    mu = mu_interval(epsilon, delta)[0]
+    return calibrate_gaussian(mu=mu, rounds=rounds, adjacency="zero-out")
 
 
 class Upload(NamedTuple):
@@ -73,15 +95,17 @@ class AsReleasedVpdr:
 
     Attributes:
         scheme: "vpp" (noise by group) or "igpp" (isotropic, yet with the private partition, F9).
-        generation: "legacy" scales noise by sqrt(d_g / D) after a global clip, and spends the
-            choice's whole budget in every round (F5).
+        generation: "legacy" divides scores by their largest (F2), scales noise by sqrt(d_g / D)
+            after a global clip, and spends the choice's whole budget in every round (F5).
         epsilon: claimed total; delta: claimed.
         rounds: T.
         radius: R, the clip bound.
         fraction: share of dimensions chosen.
         cap: clamp of the scores (F2).
-        frozen_encoder: whether adapters are left untrained; as released they are trained on the
-            same records (F6).
+        conversion: "rdp", as released (F13), or "exact".
+        frozen_encoder: a public encoder that is left alone; as released adapters are trained on the
+            same records (F6). What remains is the mechanism by itself: it is declared under
+            replace-one with public counts.
     """
 
     point: ClassVar[Point] = "per_upload"
@@ -93,11 +117,13 @@ class AsReleasedVpdr:
     radius: float = 5.0
     fraction: float = 0.3
     cap: float = 0.1
+    conversion: Conversion = "rdp"
     frozen_encoder: bool = False
 
     def __post_init__(self) -> None:
         check.one_of(get_args(Scheme), scheme=self.scheme)
         check.one_of(get_args(Generation), generation=self.generation)
+        check.one_of(get_args(Conversion), conversion=self.conversion)
         check.positive(radius=self.radius, cap=self.cap)
         check.open_probability(fraction=self.fraction)
         _ = self.budget  # checks the rest
@@ -113,10 +139,15 @@ class AsReleasedVpdr:
         )
 
     @property
+    def prototype_epsilon(self) -> float:
+        """What sigma is computed for; IGPP does not pay for its partition."""
+        return self.epsilon if self.scheme == "igpp" else self.budget.prototypes
+
+    @property
     def sigma(self) -> float:
-        """Noise multiplier on 2R/n; IGPP does not pay for its partition."""
-        spent = self.epsilon if self.scheme == "igpp" else self.budget.prototypes
-        return rdp_sigma(spent, self.delta, self.rounds)
+        """Noise multiplier on 2R/n."""
+        formula = rdp_sigma if self.conversion == "rdp" else exact_sigma
+        return formula(self.prototype_epsilon, self.delta, self.rounds)
 
     def choice(self, dimension: int) -> LaplaceTopK:
         """The choice of dimensions in one round."""
@@ -142,10 +173,23 @@ class AsReleasedVpdr:
             kappa[1] / math.sqrt(kappa[0] / total),
         )
 
-    def upload(self, features: Tensor, labels: Tensor, classes: int, key: Key) -> Upload:
-        """One round of float[..., n, dim] features with labels int[..., n], -1 for padding."""
-        dimension = features.shape[-1]
+    def scores(self, features: Tensor, labels: Tensor, classes: int) -> Tensor:
+        """float[..., dim], before the clamp; the older code divides by the largest (F2)."""
         scores = f_scores(features, labels, classes)
+        if self.generation == "current":
+            return scores
+        largest = scores.amax(dim=-1, keepdim=True)
+        return scores / torch.where(largest > 0.0, largest, 1.0)
+
+    def upload(self, features: Tensor, labels: Tensor, classes: int, key: Key) -> Upload:
+        """One round of float[..., n, dim] features with labels int[..., n], -1 for padding.
+
+        A record that is not finite counts as a row of zeros, in its class.
+        """
+        dimension = features.shape[-1]
+        finite = torch.isfinite(features).all(dim=-1, keepdim=True)
+        features = torch.where(finite, features, 0.0)
+        scores = self.scores(features, labels, classes)
         group = self.choice(dimension).release(scores, key.child("choice"))
         bounds, stddevs = self.shape(dimension)
         clipped = self.clip(features, group, bounds)
@@ -165,101 +209,92 @@ class AsReleasedVpdr:
 
     def clip(self, features: Tensor, group: Tensor, bounds: tuple[float, float]) -> Tensor:
         """Features clipped by group to R times the bounds, or globally in the legacy code."""
+        size = (features.shape[-1],)
         if self.generation == "legacy":
-            return _scaled(features, self.radius)
+            return Clip(joint_norm=self.radius).apply(features, size)
         inside = group.unsqueeze(-2)
-        chosen = _scaled(torch.where(inside, features, 0.0), bounds[0] * self.radius)
-        rest = _scaled(torch.where(inside, 0.0, features), bounds[1] * self.radius)
-        return chosen + rest
-
-    def event(self, dimension: int = 512) -> dpe.DpEvent:
-        """What all rounds really cost one record under replace-one with public counts.
-
-        Without a frozen encoder nothing is bounded: what is averaged in round t was computed by
-        adapters that saw the records in the clear.
-        """
-        if not self.frozen_encoder:
-            return dpe.NonPrivateDpEvent()
-        bounds, stddevs = self.shape(dimension)
-        # In units of R/n: a record moves by twice its bound under replace-one.
-        noise = tuple(2.0 * self.sigma * s for s in stddevs)
-        joint = 1.0 if self.generation == "legacy" else None
-        prototypes = GroupwiseGaussianDpEvent(noise, bounds, joint)
-        choice = PureDpEvent(self.budget.selection)
-        return dpe.ComposedDpEvent(
-            [
-                dpe.SelfComposedDpEvent(prototypes, self.rounds),
-                dpe.SelfComposedDpEvent(choice, self.rounds),
-            ]
+        chosen, rest = (Clip(joint_norm=bound * self.radius) for bound in bounds)
+        return chosen.apply(torch.where(inside, features, 0.0), size) + rest.apply(
+            torch.where(inside, 0.0, features), size
         )
 
-    def assumptions(self) -> tuple[Assumption, ...]:
-        """What the claim would need; those with holds=False are the defects."""
-        found = [
-            fails(
-                "F1",
-                "Chosen dimensions are the informative ones.",
-                "the noise of the choice is far above the range of the scores",
-            ),
-            fails(
-                "F2",
-                "Scores differ after the clamp.",
-                f"an F statistic of order 1 is clamped at {self.cap:g}",
-            ),
-            fails(
-                "F8",
-                "Noise scale and uploaded classes do not depend on private counts.",
-                "noise is 2R/n with the true n; absent classes are left out",
-            ),
-            fails(
-                "F13",
-                "The conversion to epsilon is exact.",
-                "the classic conversion of Renyi divergences; 15 % to 31 % more noise",
-            ),
-        ]
-        if not self.frozen_encoder:
-            found.append(
-                fails(
-                    "F6",
-                    "The encoder does not depend on the private records.",
-                    "adapters are trained on the same records between uploads",
-                )
-            )
-        if self.scheme == "igpp" and self.generation == "current":
-            found.append(
-                fails(
-                    "F9",
-                    "Everything that reads the records is paid for.",
-                    "the partition is still chosen, and not paid for",
-                )
-            )
-        if self.scheme == "vpp":
-            found.append(
-                fails(
-                    "F3",
-                    "Noise by group costs no accuracy on average.",
-                    "its power is 1.38 times that of isotropic noise",
-                )
-            )
-            found.append(
-                fails(
-                    "F4",
-                    "The allocation fits the data.",
-                    "optimal only if a chosen dimension is worth 12.6 others",
-                )
-            )
-        if self.generation == "legacy":
-            found.append(
-                fails(
-                    "F5",
-                    "The noise covers a record in the quietest group.",
-                    "noise is scaled by sqrt(d_g/D), the clip is global",
-                )
-            )
-        return tuple(found)
+    def event(self, dimension: int = 512, *, adjacency: Adjacency = "replace-one") -> dpe.DpEvent:
+        """What all rounds really cost one record, its class and all counts fixed and public.
 
+        Without a frozen encoder nothing is bounded: what is averaged in round t was computed by
+        adapters that saw the records in the clear (see `event_if_trained`).
 
-def _scaled(rows: Tensor, bound: float) -> Tensor:
-    # as released: no guard against values that are not finite
-    norms: Tensor = torch.linalg.vector_norm(rows, dim=-1, keepdim=True)
-    return rows * (bound / norms.clamp(min=1e-12)).clamp(max=1.0)
+        Raises:
+            ParameterError: add-remove, under which the noise itself depends on the record.
+        """
+        self._check_counts(adjacency)
+        return self._cost(dimension, 1.0) if self.frozen_encoder else dpe.NonPrivateDpEvent()
+
+    def event_if_trained(
+        self, count: int, dimension: int = 512, *, adjacency: Adjacency = "zero-out"
+    ) -> dpe.DpEvent:
+        """F6 at its worst: a record changes the encoder, and so moves a mean across its clip set.
+
+        A class of `count` records then moves by 2R instead of 2R/n, whatever happens to the record.
+        Exact under zero-out; under replace-one accounting doubles it, which is more than it costs.
+
+        Raises:
+            ParameterError: add-remove.
+        """
+        check.count(count=count)
+        self._check_counts(adjacency)
+        return self._cost(dimension, 2.0 * count)
+
+    def _check_counts(self, adjacency: Adjacency) -> None:
+        check.one_of(ADJACENCIES, adjacency=adjacency)
+        if adjacency == "add-remove":
+            raise ParameterError(
+                "noise of scale 2R/n follows the true number n of records, which add-remove "
+                "changes: no event describes that (F8, `count_leak`).\n"
+                "  Account under replace-one or zero-out, or release SumsAndCounts."
+            )
+
+    def _cost(self, dimension: int, moved: float) -> dpe.DpEvent:
+        """All rounds of prototypes, in which a contribution is `moved` R/n, and of choices."""
+        bounds, stddevs = self.shape(dimension)
+        noise = tuple(2.0 * self.sigma * s for s in stddevs)  # in units of R/n
+        prototypes = GroupwiseGaussianDpEvent(
+            noise,
+            tuple(moved * bound for bound in bounds),
+            moved if self.generation == "legacy" else None,
+        )
+        choice = self.choice(dimension).event()
+        return fixed_size(
+            dpe.SelfComposedDpEvent(prototypes, self.rounds),
+            dpe.SelfComposedDpEvent(choice, self.rounds),
+        )
+
+    def count_leak(self, count: int, dimension: int = 512) -> float:
+        """F8: epsilon that the noise of one upload alone shows of `count`, at least, add-remove.
+
+        Noise of scale 1/n against 1/(n - 1) around equal means; the ratio is that of every group.
+        Infinite for one record, whose class vanishes without it.
+        """
+        check.count(count=count)
+        if count == 1:
+            return math.inf
+        pair = GaussianPair.scaled((count / (count - 1)) ** 2, dimension)
+        return epsilon_lower(pair, self.delta)
+
+    def assumptions(
+        self, *, count: int = 23, dimension: int = 512, native: int = 192
+    ) -> tuple[Assumption, ...]:
+        """What the claim would need; those with holds=False are the defects.
+
+        Args:
+            count: records of the class that numbers are given for.
+            dimension: of the prototypes.
+            native: of the encoder's features, before the projection.
+        """
+        return defects(self, count=count, dimension=dimension, native=native)
+
+    def declaration(
+        self, *, count: int = 23, dimension: int = 512, native: int = 192
+    ) -> dict[str, Any]:
+        """What a lint reads, as nested dicts of the format in docs/lint.md; arguments as above."""
+        return declaration(self, count=count, dimension=dimension, native=native)

@@ -1,7 +1,7 @@
 """Secret sharing for SecFPP: a field, codes, clustering on shares, and what is opened to whom."""
 
+from .clusterer import Clustered as Clustered
 from .described import AsDescribed as AsDescribed
-from .described import Clustered as Clustered
 from .field import M61 as M61
 from .field import PrimeField as PrimeField
 from .fixed_point import FixedPoint as FixedPoint
@@ -14,6 +14,7 @@ from .openings import OPENINGS as OPENINGS
 from .openings import Board as Board
 from .openings import Opening as Opening
 from .openings import opened_values as opened_values
+from .rounds import Rounds as Rounds
 from .session import Session as Session
 from .setting import Setting as Setting
 from .sound_dp import SoundDp as SoundDp

@@ -74,7 +74,19 @@ def assumptions(
             f"{setting.within.modulus}; checked before the run and at each opening",
             True,
         ),
-        ("S7", "No mask is used twice.", "a mask store that refuses a second draw", True),
+        (
+            "S7",
+            "No mask is used twice.",
+            "a store per session that refuses a second draw; source: "
+            + (
+                "unknown"
+                if source is None
+                else "fresh at every draw"
+                if system
+                else "seeded, for tests only: another run from the seed has the same masks"
+            ),
+            system,
+        ),
         (
             "S8",
             "Masks are uniform over the field, from a cryptographic generator.",
@@ -102,8 +114,8 @@ def assumptions(
             (
                 "DP",
                 "Noise is exact: integers, added to contributions rounded first, modulo a prime.",
-                "discrete Gaussian shares; their distance from a Gaussian, below 1e-100, and "
-                "the rounding of clipped vectors are charged to the multipliers",
+                "discrete Gaussian shares; clipped vectors are cut to the grid without getting "
+                "longer, and the distance of the noise from a Gaussian, below 1e-60, is charged",
                 True,
             )
         )

@@ -6,30 +6,16 @@ the Lagrange-coded form of the description (arXiv:2505.22447).
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from .clusterer import Clustered
 from .clustering import AdaptiveRule, adaptive, nearest_of, renumbered, survivors
 from .fixed_point import checked
 from .masks import Source
-from .openings import Board
+from .openings import Board, Reader
 from .setting import Setting
-
-
-class Clustered(NamedTuple):
-    """What the clients hold after one round.
-
-    Attributes:
-        assignment: int64[N], each client's cluster, 0..S-1.
-        prompts: float64[N, prompt_dimension], each client's cluster prompt.
-        sizes: members of each cluster.
-    """
-
-    assignment: Tensor
-    prompts: Tensor
-    sizes: list[int]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,36 +34,24 @@ class AsDescribed:
     zero_sharing: bool = False
     dissolve: bool = False
 
-    def run(
+    def cluster(
         self,
         points: Tensor,
-        prompts: Tensor,
         *,
         source: Source,
         board: Board,
-        round: int = 1,
+        round: int,
         senders: Sequence[int] | None = None,
     ) -> Clustered:
-        """Cluster the reduced prompts, average the prompts inside clusters.
-
-        Args:
-            points: float[N, d'], clipped to the public bound.
-            prompts: float[N, prompt_dimension], likewise.
-            source: of the masks.
-            board: records what is opened.
-            round: number of the round, public.
-            senders: clients whose replies arrive; default all.
-        """
+        """Cluster the reduced prompts; see `Clusterer`."""
         setting = self.setting
-        board.begin(round)
         session = setting.session(source, senders=senders)
-        x, p = setting.inputs(points, prompts)
-        shares = session.share(x, round, "points")
+        shares = session.share(setting.point_codes(points), round, "points")
         step = 0
 
         def opened(value: str, data: Tensor) -> None:
-            to = "server" if value.endswith("distances") else "all"
-            board.open(value, to=to, data=data, round=round, step=step)  # type: ignore[arg-type]
+            to: Reader = "server" if value.endswith("distances") else "all"
+            board.open(value, to=to, data=data, round=round, step=step)
 
         def distances(assignment: Tensor) -> Tensor:
             nonlocal step
@@ -95,7 +69,7 @@ class AsDescribed:
             slices = session.open(replies, product=True)
             limit = setting.distance_limit
             if not self.zero_sharing:
-                opened("slice_distances", checked(slices, setting.within, limit=limit))
+                opened("slice_distances", checked(slices, setting.within, limit=limit).cpu())
             squares = checked(setting.within.sum(slices, 0), setting.within, limit=limit).cpu()
             found = squares.to(torch.float64).sqrt() / sizes / 2.0**setting.points.bits
             opened("distances", found)
@@ -103,25 +77,40 @@ class AsDescribed:
 
         assignment = adaptive(distances, self.rule, setting.clients)
         if self.dissolve:
-            sizes = torch.bincount(assignment).tolist()
-            alive = survivors(sizes, min_size=setting.min_size)
+            alive = survivors(torch.bincount(assignment).tolist(), min_size=setting.min_size)
             moved = nearest_of(distances(assignment), alive)
             stays = torch.isin(assignment, torch.tensor(alive))
             assignment = renumbered(torch.where(stays, assignment, moved))
         opened("iterations", torch.tensor(step))
         opened("clusters", assignment.max() + 1)
         opened("assignment", assignment)
-        sizes = torch.bincount(assignment).tolist()
-        opened("sizes", torch.tensor(sizes))
-        shared = session.share(p, round, "prompts")
+        sizes = torch.bincount(assignment)
+        opened("sizes", sizes)
+        return Clustered(assignment, sizes.to(torch.float64))
+
+    def aggregate(
+        self,
+        prompts: Tensor,
+        clustered: Clustered,
+        *,
+        source: Source,
+        board: Board,
+        round: int,
+        senders: Sequence[int] | None = None,
+    ) -> Tensor:
+        """Average the prompts inside clusters; see `Clusterer`."""
+        setting, (assignment, sizes) = self.setting, clustered
+        session = setting.session(source, senders=senders)
+        shared = session.share(setting.prompt_codes(prompts), round, "prompts")
         means = []
-        for s, size in enumerate(sizes):
+        for s, size in enumerate(sizes.tolist()):
             slices = session.open_signed(
                 session.total(shared[:, assignment == s], 1), limit=setting.prompt_limit
             )
             joined = session.joined(slices, setting.prompt_dimension).cpu().to(torch.float64)
             means.append(joined / size / 2.0**setting.prompts.bits)
         clusters = torch.stack(means)
-        for reader in ("members", "server"):
-            board.open("cluster_prompt", to=reader, data=clusters, round=round, step=step)
-        return Clustered(assignment, clusters[assignment], sizes)
+        readers: tuple[Reader, ...] = ("members", "server")
+        for reader in readers:
+            board.open("cluster_prompt", to=reader, data=clusters, round=round, step=0)
+        return clusters[assignment]

@@ -85,8 +85,11 @@ class PrimeField:
         """Field elements of int64 numbers of either sign.
 
         Raises:
-            ParameterError: a number beyond half the modulus, which would come back as another.
+            ParameterError: another type, or a number beyond half the modulus, which would come
+                back as another.
         """
+        if values.dtype != torch.int64:
+            raise ParameterError(f"signed numbers must be int64, but are {values.dtype}")
         half = self.modulus // 2
         if values.numel() and (int(values.min()) < -half or int(values.max()) > half):
             raise ParameterError(

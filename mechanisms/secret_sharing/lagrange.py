@@ -6,6 +6,8 @@ products have twice the degree, so they need more replies. Source: Yu et al., ar
 (Lagrange coding); Shamir, 1979, which is K = 1 with beta_1 = 0.
 """
 
+import functools
+import operator
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -27,6 +29,13 @@ def lagrange_weights(
     ...  lagrange_weights(PrimeField(10007), [1, 2, 3, 4, 5], [0])]
     [[5, -10, 10, -5, 1]]
     """
+    return [list(row) for row in _weights(within, tuple(nodes), tuple(at))]
+
+
+@functools.lru_cache(maxsize=1024)  # public numbers, the same at every opening of a run
+def _weights(
+    within: PrimeField, nodes: tuple[int, ...], at: tuple[int, ...]
+) -> tuple[tuple[int, ...], ...]:
     modulus = within.modulus
     if len({n % modulus for n in nodes}) != len(nodes):
         raise ParameterError(f"points must be distinct modulo {modulus}, but are {list(nodes)}")
@@ -40,8 +49,8 @@ def lagrange_weights(
                     top = top * (x - other) % modulus
                     bottom = bottom * (own - other) % modulus
             row.append(top * within.inverse(bottom) % modulus)
-        rows.append(row)
-    return rows
+        rows.append(tuple(row))
+    return tuple(rows)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,6 +97,10 @@ class LagrangeCode:
                 f"{width} betas and {self.clients} alphas are needed, but "
                 f"{len(self.betas)} and {len(self.alphas)} were given"
             )
+        if any(isinstance(x, bool) or not isinstance(x, int) for x in self.betas + self.alphas):
+            raise ParameterError(
+                f"betas and alphas must be whole numbers, but are {self.betas} and {self.alphas}"
+            )
         points = [point % self.within.modulus for point in self.betas + self.alphas]
         if len(set(points)) != len(points):
             raise ParameterError(
@@ -123,15 +136,22 @@ class LagrangeCode:
 
         Returns:
             int64[N, ...].
+
+        Raises:
+            ParameterError: other shapes, other types, or values outside 0..modulus-1.
         """
-        if slices.shape[0] != self.slices or masks.shape != (self.colluders, *slices.shape[1:]):
+        if (
+            not slices.ndim
+            or slices.shape[0] != self.slices
+            or masks.shape != (self.colluders, *slices.shape[1:])
+        ):
             raise ParameterError(
                 f"slices must be int64[{self.slices}, ...] and masks int64[{self.colluders}, ...] "
                 f"of the same shape, but are {list(slices.shape)} and {list(masks.shape)}"
             )
-        for name, values in (("slices", slices), ("masks", masks)):
-            if values.dtype != torch.int64:  # real masks are not uniform over anything (S8)
-                raise ParameterError(f"{name} must be int64 field elements, not {values.dtype}")
+        # Real masks are not uniform over anything (S8).
+        self.within.check(slices, "slices")
+        self.within.check(masks, "masks")
         weights = lagrange_weights(self.within, self.betas, self.alphas)
         return self.within.combine(weights, torch.cat([slices, masks.to(slices.device)]))
 
@@ -150,36 +170,52 @@ class LagrangeCode:
             at: where to evaluate; default the slices.
 
         Raises:
-            ParameterError: too few replies, a sender twice, or replies that contradict each other.
+            ParameterError: too few replies, a sender twice or unknown, replies that are no field
+                elements, or that contradict each other.
         """
+        targets = [x % self.within.modulus for x in at or self.betas[: self.slices]]
         need = self.needed(product=product)
-        nodes = self._nodes(senders, replies)
-        if len(nodes) < need:
-            raise ParameterError(
-                f"{need} replies are needed to open, but {len(nodes)} came: the opening is "
-                "aborted.\n  Wait for more clients, or plan with fewer slices or colluders."
-            )
-        targets = list(at or self.betas[: self.slices])
-        spare = nodes[need:]
-        weights = lagrange_weights(self.within, nodes[:need], targets + spare)
-        found = self.within.combine(weights, replies[:need])
-        if spare and not bool((found[len(targets) :] == replies[need:]).all()):
-            raise ParameterError(
-                f"the {len(nodes)} replies do not lie on one polynomial of degree {need - 1}: some "
-                "share is wrong.\n  `reed_solomon.wrong_senders` names up to (replies - "
-                f"{need}) / 2 of them; leave those out or discard the round."
-            )
-        return found[: len(targets)]
+        return _opened(self.within, self.alphas, replies, senders, need=need, targets=targets)
 
-    def _nodes(self, senders: Sequence[int], replies: Tensor) -> list[int]:
-        if len(senders) != replies.shape[0] or len(set(senders)) != len(senders):
-            raise ParameterError(
-                f"one reply per sender is needed, no sender twice; {replies.shape[0]} replies came "
-                f"from {list(senders)}"
-            )
-        if any(not 0 <= s < self.clients for s in senders):
-            raise ParameterError(f"senders must be 0..{self.clients - 1}, but are {list(senders)}")
-        return [self.alphas[s] for s in senders]
+
+def _opened(
+    within: PrimeField,
+    alphas: Sequence[int],
+    replies: Tensor,
+    senders: Sequence[int],
+    *,
+    need: int,
+    targets: list[int],
+) -> Tensor:
+    """Values at `targets` of the polynomial of degree below `need` that all replies lie on."""
+    try:
+        numbers = [operator.index(s) for s in senders]
+    except TypeError:
+        raise ParameterError(f"senders must be whole numbers, but are {list(senders)}") from None
+    if not replies.ndim or len(numbers) != replies.shape[0] or len(set(numbers)) != len(numbers):
+        raise ParameterError(
+            f"one reply per sender is needed, no sender twice; replies {list(replies.shape)} came "
+            f"from {numbers}"
+        )
+    if any(not 0 <= s < len(alphas) for s in numbers):
+        raise ParameterError(f"senders must be 0..{len(alphas) - 1}, but are {numbers}")
+    if len(numbers) < need:
+        raise ParameterError(
+            f"{need} replies are needed to open, but {len(numbers)} came: the opening is "
+            "aborted.\n  Wait for more clients, or plan with fewer slices or colluders."
+        )
+    within.check(replies, "replies")
+    nodes = [alphas[s] for s in numbers]
+    spare = nodes[need:]
+    weights = lagrange_weights(within, nodes[:need], targets + spare)
+    found = within.combine(weights, replies[:need])
+    if spare and not bool((found[len(targets) :] == replies[need:]).all()):
+        raise ParameterError(
+            f"the {len(nodes)} replies do not lie on one polynomial of degree {need - 1}: some "
+            "share is wrong.\n  `reed_solomon.wrong_senders` names up to (replies - "
+            f"{need}) / 2 of them; leave those out or discard the round."
+        )
+    return found[: len(targets)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -214,7 +250,11 @@ class Shamir:
             )
 
     def share(self, secrets: Tensor, source: Source) -> Tensor:
-        """int64[clients, ...] of field elements int64[...]."""
+        """int64[clients, ...] of field elements int64[...].
+
+        Raises:
+            ParameterError: another type, or values outside 0..modulus-1.
+        """
         self.within.check(secrets, "secrets")
         masks = uniform(source, self.within, self.colluders, *secrets.shape)
         coefficients = torch.cat([secrets[None], masks.to(secrets.device)])
@@ -228,13 +268,6 @@ class Shamir:
         Raises:
             ParameterError: too few shares, a sender twice or unknown, or shares that contradict.
         """
-        code = LagrangeCode(
-            clients=self.clients,
-            slices=1,
-            colluders=self.colluders,
-            products=False,
-            within=self.within,
-            betas=(0, *range(self.clients + 1, self.clients + self.colluders + 1)),
-            alphas=tuple(range(1, self.clients + 1)),
-        )
-        return code.open(shares, senders, product=False)[0]
+        alphas = range(1, self.clients + 1)
+        need = self.colluders + 1
+        return _opened(self.within, alphas, shares, senders, need=need, targets=[0])[0]

@@ -1,13 +1,14 @@
 """Uniform field elements from a cryptographic generator, each used once.
 
 Shares hide their secret only if the masks are uniform over the whole field, independent and never
-used again. So production draws come from the operating system, never from an experiment's seed.
+used again. So production draws come from the operating system, never from an experiment's seed:
+two runs from one seed have the same masks, and the difference of their shares is that of their
+secrets. A seeded source is for tests only, and `assumptions` says False about it.
 """
 
 import hashlib
 import math
 import operator
-import os
 from collections.abc import Hashable
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -17,6 +18,7 @@ import torch
 from torch import Tensor
 
 from ...accountant.errors import LedgerError
+from ..exact_sampling import Words, system_words
 from .field import PrimeField
 
 
@@ -46,12 +48,15 @@ class SystemSource:
 
     def words(self, count: int, block: int) -> "np.ndarray[tuple[int], np.dtype[np.int64]]":
         """int64[count], fresh."""
-        return np.frombuffer(os.urandom(8 * count), dtype=np.int64)
+        return system_words(count)
 
 
 @dataclass(frozen=True)
 class SeededSource:
-    """SHAKE-256 of seed and names: for tests and audits only, whoever knows the seed can unmask."""
+    """SHAKE-256 of seed and names, the same in every run: for tests only.
+
+    Whoever knows the seed can unmask, and a second run from it uses its masks again.
+    """
 
     seed: int
     names: tuple[str | int, ...] = ()
@@ -73,6 +78,18 @@ class SeededSource:
         """int64[count], the same at every call with the same block."""
         stream = hashlib.shake_256(self._root() + b"|" + str(block).encode())
         return np.frombuffer(stream.digest(8 * count), dtype="<i8").astype(np.int64, copy=False)
+
+
+def source_words(source: Source) -> Words:
+    """The stream of a source for a sampler, from its start."""
+    block = 0
+
+    def words(count: int) -> "np.ndarray[tuple[int], np.dtype[np.int64]]":
+        nonlocal block
+        block += 1
+        return source.words(count, block)
+
+    return words
 
 
 def uniform(source: Source, within: PrimeField, *shape: int) -> Tensor:

@@ -1,5 +1,6 @@
 """One run among N clients that hold shares: share, add, multiply once, open."""
 
+import itertools
 from collections.abc import Sequence
 from typing import Literal
 
@@ -106,8 +107,11 @@ def zero_polynomial(code: LagrangeCode, kind: Literal["sum", "each"], free: Tens
     expected = 2 * code.degree + 1 - (1 if kind == "sum" else slices)
     if free.shape[0] != expected:
         raise ParameterError(f"{expected} free values are needed, but {free.shape[0]} were given")
-    beyond = max(code.alphas) + 1
-    nodes = [*code.betas, *range(beyond, beyond + code.degree)]
+    # A small field may hold no points beyond the clients: then those of clients come round again.
+    taken = {beta % within.modulus for beta in code.betas}
+    beyond = (max(code.alphas) + 1 + i for i in range(within.modulus))
+    others = (x for x in beyond if x % within.modulus not in taken)
+    nodes = [*code.betas, *itertools.islice(others, code.degree)]
     if kind == "sum":
         head = free[: slices - 1]
         values = torch.cat([head, within.neg(within.sum(head, 0))[None], free[slices - 1 :]])

@@ -120,17 +120,44 @@ class Setting:
         finite = torch.isfinite(wide).all(dim=-1, keepdim=True)
         return torch.where(finite, wide, 0.0).clamp(-bound, bound)
 
-    def inputs(self, points: Tensor, prompts: Tensor) -> tuple[Tensor, Tensor]:
-        """Codes int64[N, d'] and int64[N, prompt_dimension] of the clipped inputs."""
-        for name, rows, width in (
-            ("points", points, self.dimension),
-            ("prompts", prompts, self.prompt_dimension),
-        ):
-            if rows.shape != (self.clients, width):
-                raise ParameterError(
-                    f"{name} must be float[{self.clients}, {width}], but are {list(rows.shape)}"
-                )
-        return (
-            self.points.quantise(self.clipped(points, self.points.bound)),
-            self.prompts.quantise(self.clipped(prompts, self.prompts.bound)),
-        )
+    def point_codes(self, points: Tensor) -> Tensor:
+        """int64[N, d'] of the clipped reduced prompts float[N, d'].
+
+        Raises:
+            ParameterError: another shape, or no floating-point numbers.
+        """
+        rows = self.checked_rows("points", points, self.dimension)
+        return self.points.quantise(self.clipped(rows, self.points.bound))
+
+    def prompt_codes(self, prompts: Tensor) -> Tensor:
+        """int64[N, prompt_dimension] of the clipped prompts; raises as `point_codes`."""
+        rows = self.checked_rows("prompts", prompts, self.prompt_dimension)
+        return self.prompts.quantise(self.clipped(rows, self.prompts.bound))
+
+    def checked_rows(self, name: str, rows: Tensor, width: int) -> Tensor:
+        """`rows`, if they are float[N, width]."""
+        if not rows.is_floating_point() or rows.shape != (self.clients, width):
+            raise ParameterError(
+                f"{name} must be float[{self.clients}, {width}], but are {rows.dtype} "
+                f"{list(rows.shape)}"
+            )
+        return rows
+
+    def checked_senders(self, senders: Sequence[int] | None, *, needed: int) -> list[int]:
+        """Who replies: at least `needed` different clients; all if `senders` is None.
+
+        Raises:
+            ParameterError: a number twice or unknown, or too few.
+        """
+        found = list(range(self.clients)) if senders is None else list(senders)
+        if len(set(found)) != len(found) or not set(found) <= set(range(self.clients)):
+            raise ParameterError(
+                f"senders must be different numbers in 0..{self.clients - 1}, but are {found}"
+            )
+        if len(found) < needed:
+            raise ParameterError(
+                f"{needed} replies are needed in this round, but only {len(found)} of "
+                f"{self.clients} clients reply. Nothing was opened and the round is not spent.\n"
+                "  Repeat it with more clients, or declare more dropouts before the run."
+            )
+        return found

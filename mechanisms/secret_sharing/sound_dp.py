@@ -2,9 +2,9 @@
 
 The server broadcasts noisy centres; each client picks the nearest on its own device and adds its
 clipped vector, its count and its share of integer noise to a secure sum, in the block of its
-cluster. All blocks are released. What is released is a Gaussian up to e^(+-tau), tau < 1e-100
-(`integer_noise.py`), so the account is a Gaussian's. Who takes part is public: a neighbour under
-add-remove is a client that contributes zeros and its noise.
+cluster. All blocks are released. What is released is accounted as the Gaussian that dominates a sum
+of discrete ones (`discrete_gaussian`). Who takes part is public: a neighbour under add-remove is a
+client that contributes zeros and its noise.
 """
 
 import math
@@ -22,16 +22,15 @@ from ...accountant.adjacency import Adjacency
 from ...accountant.bounds import ProvenBound
 from ...accountant.errors import ParameterError
 from ...accountant.events import GroupwiseGaussianDpEvent
+from ..relations import exchanges_only
+from ..secure_sum import Cohort, SecureDiscreteSum
+from .clusterer import Clustered
 from .fixed_point import FixedPoint, checked, require_headroom
-from .integer_noise import discrete_gaussian, effective_variance
-from .masks import Source
+from .masks import Source, source_words
 from .openings import Board
 from .setting import Setting
 
 _TAIL = 45  # a sum of noise beyond this many standard deviations has probability below 1e-400
-# The factors e^(+-tau) of `integer_noise` are below 1 +- 1e-100; a multiplier smaller by this much
-# has a delta larger by far more than they make.
-_CHARGE = Fraction(1) - Fraction(1, 10**12)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,85 +63,103 @@ class SoundDp:
             noise_count=self.noise_count,
             noise_prompt=self.noise_prompt,
         )
-        if self.honest < 1:
-            raise ParameterError(
-                f"no client is left whose noise counts: {self.setting.clients} clients less "
-                f"{self.setting.colluders} colluders and {self.setting.dropouts} dropouts"
-            )
-        limits = {}
-        for name, noise, clip, code in self._releases():
-            variance = self._variance(noise, code)
-            effective_variance(variance=variance, honest=self.honest)
-            limits[name] = self._limit(variance, clip, code)
-        require_headroom(self.setting.within.modulus, **limits)
+        for what in (self.point_sum, self.count_sum, self.prompt_sum):
+            what.noise_multiplier  # noqa: B018 - raises where the noise is too coarse
+        require_headroom(
+            self.setting.within.modulus,
+            points=self._limit(self.point_sum),
+            counts=self._limit(self.count_sum),
+            prompts=self._limit(self.prompt_sum),
+        )
 
     @property
     def honest(self) -> int:
-        """Clients whose noise is counted: N - t - D."""
-        return self.setting.clients - self.setting.colluders - self.setting.dropouts
+        """Clients whose noise is counted: N - t - D, by the setting's inequalities at least 2."""
+        return self._cohort.honest
 
-    def _releases(self) -> tuple[tuple[str, float, float, FixedPoint], ...]:
-        return (
-            ("points", self.noise_point, self.clip_point, self.setting.points),
-            # A count is shared in units of 2^-bits: whole numbers are too coarse for its noise.
-            ("counts", self.noise_count, 1.0, self.setting.points),
-            ("prompts", self.noise_prompt, self.clip_prompt, self.setting.prompts),
+    @property
+    def _cohort(self) -> Cohort:
+        setting = self.setting
+        return Cohort(
+            fewest_survivors=setting.clients - setting.dropouts, colluding=setting.colluders
         )
 
-    def _variance(self, noise: float, code: FixedPoint) -> int:
-        """Of one client's integer noise: the honest ones together have at least `noise`."""
-        return math.ceil((Fraction(noise) * (1 << code.bits)) ** 2 / self.honest)
+    @property
+    def point_sum(self) -> SecureDiscreteSum:
+        """The sum of a cluster's reduced prompts: clip, noise shares and account."""
+        return self._sum(
+            self.clip_point, self.noise_point, self.setting.points, self.setting.dimension
+        )
 
-    def _limit(self, variance: int, clip: float, code: FixedPoint) -> int:
-        tail = _TAIL * (math.isqrt(variance * self.setting.clients) + 1)
-        return self.setting.clients * (math.ceil(clip * (1 << code.bits)) + 1) + tail
+    @property
+    def count_sum(self) -> SecureDiscreteSum:
+        """The count of a cluster, in units of 2^-bits: whole numbers are too coarse for noise."""
+        return self._sum(1.0, self.noise_count, self.setting.points, 1)
 
-    def _multiplier(self, noise: float, clip: float, code: FixedPoint, dimension: int) -> float:
-        """Noise over one client's largest contribution, rounding and discreteness charged."""
+    @property
+    def prompt_sum(self) -> SecureDiscreteSum:
+        """The sum of a cluster's prompts."""
+        return self._sum(
+            self.clip_prompt, self.noise_prompt, self.setting.prompts, self.setting.prompt_dimension
+        )
+
+    def _sum(
+        self, clip: float, noise: float, code: FixedPoint, dimension: int
+    ) -> SecureDiscreteSum:
         scale = 1 << code.bits
-        variance = effective_variance(variance=self._variance(noise, code), honest=self.honest)
-        stddev = Fraction(math.isqrt(variance * 10**24), 10**12)
-        rounding = Fraction(math.isqrt(dimension * 10**24) + 1, 2 * 10**12)  # sqrt(d')/2
-        # A norm of d' doubles errs by less than d' + 8 units in the last place.
-        clipped = Fraction(clip) * scale * (1 + Fraction(dimension + 8, 2**52))
-        contribution = clipped + rounding
-        found = float(stddev / contribution * _CHARGE)
-        return math.nextafter(found, 0.0)
+        clip_steps = math.floor(Fraction(clip) * scale)
+        if clip_steps < 1:
+            raise ParameterError(
+                f"a clip of {clip!r} is less than one step 2^-{code.bits}.\n  Use more "
+                "fractional bits."
+            )
+        # Of one client: the honest ones together have at least `noise`.
+        wanted = (Fraction(noise) * scale) ** 2 / self.honest
+        share = noise * scale / math.sqrt(self.honest)
+        while Fraction(share) ** 2 < wanted:
+            share = math.nextafter(share, math.inf)
+        return SecureDiscreteSum(
+            step=1.0 / scale,
+            clip_steps=clip_steps,
+            share_sigma=share,
+            dimension=dimension,
+            cohort=self._cohort,
+        )
+
+    def _limit(self, what: SecureDiscreteSum) -> int:
+        """Largest opened sum, but for a tail of the noise that is never seen."""
+        clients = self.setting.clients
+        tail = _TAIL * (math.isqrt(math.ceil(what.variance) * clients) + 1)
+        return clients * what.clip_steps + tail
 
     def clustering_event(self, adjacency: Adjacency) -> dpe.DpEvent:
         """One release of all noisy sums and counts.
 
         Replacing a client moves one sum by 2 C_x, or two sums by C_x and two counts by 1: never
         both at once. So under replace-one the event is the Gaussian of the worse of the two, not
-        twice the contribution.
+        twice the contribution, and the accountant refuses it under the others. Theirs allows both
+        and is right under replace-one too.
         """
-        setting = self.setting
-        point = self._multiplier(
-            self.noise_point, self.clip_point, setting.points, setting.dimension
-        )
-        count = self._multiplier(self.noise_count, 1.0, setting.points, 1)
+        point, count = self.point_sum.noise_multiplier, self.count_sum.noise_multiplier
         if adjacency != "replace-one":
             return GroupwiseGaussianDpEvent((point, count), (1.0, 1.0))
-        own = 1 / Fraction(point) ** 2
-        other = 1 / Fraction(count) ** 2
+        own, other = 1 / Fraction(point) ** 2, 1 / Fraction(count) ** 2
         worst = max(4 * own, 2 * own + 2 * other)
-        multiplier = math.sqrt(4 / worst) * (1 - 2.0**-50)  # the accountant doubles under replace
-        return dpe.GaussianDpEvent(multiplier)
+        multiplier = math.sqrt(4 / worst) * (1 - 2.0**-50)  # the accountant doubles
+        return exchanges_only(dpe.GaussianDpEvent(multiplier))
 
+    @property
     def prompt_event(self) -> dpe.DpEvent:
         """One release of all noisy sums of prompts; replacing moves one by 2 C_g or two by C_g."""
-        setting = self.setting
-        return dpe.GaussianDpEvent(
-            self._multiplier(
-                self.noise_prompt, self.clip_prompt, setting.prompts, setting.prompt_dimension
-            )
-        )
+        return dpe.GaussianDpEvent(self.prompt_sum.noise_multiplier)
 
     def event(self, *, adjacency: Adjacency, clusterings: int, prompts: int) -> dpe.DpEvent:
         """All releases of a run.
 
+        Clusters are no parallel parts: exchanging a client moves others between them.
+
         Args:
-            adjacency: what a neighbour is; clusters are not parallel, so it enters here.
+            adjacency: what a neighbour is; see `clustering_event`.
             clusterings: I_tot, releases of centres and counts.
             prompts: T, releases of cluster prompts.
         """
@@ -150,7 +167,7 @@ class SoundDp:
         return dpe.ComposedDpEvent(
             [
                 dpe.SelfComposedDpEvent(self.clustering_event(adjacency), clusterings),
-                dpe.SelfComposedDpEvent(self.prompt_event(), prompts),
+                dpe.SelfComposedDpEvent(self.prompt_event, prompts),
             ]
         )
 
@@ -175,6 +192,23 @@ class SoundDp:
     def cluster(
         self,
         points: Tensor,
+        *,
+        source: Source,
+        board: Board,
+        round: int,
+        senders: Sequence[int] | None = None,
+    ) -> Clustered:
+        """`setting.iterations` releases of noisy centres; see `Clusterer`."""
+        centres, sizes = self.start(), torch.empty(0)
+        for step in range(1, self.setting.iterations + 1):
+            centres, sizes = self.iterate(
+                points, centres, source=source, board=board, round=round, step=step, senders=senders
+            )
+        return Clustered(self._nearest(points, centres), sizes)
+
+    def iterate(
+        self,
+        points: Tensor,
         centres: Tensor,
         *,
         source: Source,
@@ -188,14 +222,11 @@ class SoundDp:
         All S noisy sums and counts are released. Clusters whose noisy count is below min_size are
         dropped; the largest one stays. Sizes are at least min_size.
         """
-        if step == 1:
-            board.begin(round)
-        clipped = _norm_clipped(points, self.clip_point)
-        nearest = torch.cdist(clipped, centres).argmin(dim=1)
-        when, used = (round, step), len(centres)
-        summed = self._release("points", clipped, nearest, source, when, senders)
-        ones = torch.ones((len(clipped), 1), dtype=torch.float64)
-        counts = self._release("counts", ones, nearest, source, when, senders)[:, 0]
+        rows = self.setting.checked_rows("points", points, self.setting.dimension)
+        nearest, used, when = self._nearest(rows, centres), len(centres), (round, step)
+        summed = self._release("points", self.point_sum, rows, nearest, source, when, senders)
+        ones = torch.ones((len(rows), 1), dtype=torch.float64, device=rows.device)
+        counts = self._release("counts", self.count_sum, ones, nearest, source, when, senders)[:, 0]
         board.open("sizes", to="all", data=counts, round=round, step=step)
         board.open("centres", to="all", data=summed, round=round, step=step)
         kept = counts[:used] >= self.setting.min_size
@@ -207,36 +238,32 @@ class SoundDp:
     def aggregate(
         self,
         prompts: Tensor,
-        points: Tensor,
-        centres: Tensor,
-        sizes: Tensor,
+        clustered: Clustered,
         *,
         source: Source,
         board: Board,
         round: int,
         senders: Sequence[int] | None = None,
     ) -> Tensor:
-        """float64[N, prompt_dimension]: each client's noisy cluster prompt.
-
-        Args:
-            prompts: float[N, prompt_dimension].
-            points: float[N, d'], from which each client finds its centre, on its device.
-            centres: noisy centres of the last clustering.
-            sizes: its noisy sizes.
-            source: of masks and noise.
-            board: records what is opened.
-            round: number of the round.
-            senders: clients whose replies arrive; default all.
-        """
-        nearest = torch.cdist(_norm_clipped(points, self.clip_point), centres).argmin(dim=1)
-        clipped = _norm_clipped(prompts, self.clip_prompt)
-        summed = self._release("prompts", clipped, nearest, source, (round, 0), senders)
+        """One release of all noisy sums of prompts; see `Clusterer`."""
+        rows = self.setting.checked_rows("prompts", prompts, self.setting.prompt_dimension)
+        nearest, sizes = clustered
+        summed = self._release(
+            "prompts", self.prompt_sum, rows, nearest, source, (round, 0), senders
+        )
         board.open("cluster_prompt", to="all", data=summed, round=round, step=0)
-        return (summed[: len(centres)] / sizes[:, None])[nearest]
+        return (summed[: len(sizes)] / sizes[:, None])[nearest]
+
+    def _nearest(self, points: Tensor, centres: Tensor) -> Tensor:
+        """int64[N]: each client's nearest centre, which it finds on its own device."""
+        what = self.point_sum
+        clipped = what.contribution(points).to(torch.float64) * what.step
+        return torch.cdist(clipped, centres.to(clipped.device)).argmin(dim=1).cpu()
 
     def _release(
         self,
         name: str,
+        what: SecureDiscreteSum,
         rows: Tensor,
         nearest: Tensor,
         source: Source,
@@ -245,28 +272,24 @@ class SoundDp:
     ) -> Tensor:
         """float64[S, width]: block sums of the rows with every client's integer noise."""
         setting = self.setting
-        _, noise, clip, code = next(r for r in self._releases() if r[0] == name)
-        blocks = torch.nn.functional.one_hot(nearest, setting.clusters)
-        integers = blocks[..., None] * (rows * 2.0**code.bits).round().to(torch.int64)[:, None]
-        variance = self._variance(noise, code)
+        missing = setting.clients - len(setting.checked_senders(senders, needed=0))
+        if missing > setting.dropouts:
+            raise ParameterError(
+                f"{missing} clients dropped out, but the noise was planned for at most "
+                f"{setting.dropouts}.\n  Repeat the round with more clients, or declare more "
+                "dropouts before the run."
+            )
+        blocks = torch.nn.functional.one_hot(nearest, setting.clusters).to(rows.device)
+        integers = blocks[..., None] * what.contribution(rows)[:, None]
         own = source.child(name, *when)
-        noisy = integers + torch.stack(
-            [
-                discrete_gaussian(own.child("noise", c), variance, *integers.shape[1:])
-                for c in range(setting.clients)
-            ]
-        )
+        noise = [
+            what.noise(tuple(integers.shape[1:]), source_words(own.child("noise", c)))
+            for c in range(setting.clients)
+        ]
+        noisy = integers + torch.stack(noise).to(integers.device)
         session = setting.session(own, senders=senders, products=False)
         slices = session.open(session.total(session.share(noisy, "sum"), 1), product=False)
-        limit = self._limit(variance, clip, code)
-        joined = session.joined(checked(slices, setting.within, limit=limit), rows.shape[-1])
-        return joined.to(torch.float64) / 2.0**code.bits
-
-
-def _norm_clipped(rows: Tensor, bound: float) -> Tensor:
-    """float64 rows of norm at most `bound`, up to rounding; one that is not finite is zero."""
-    wide = rows.to(torch.float64)
-    wide = torch.where(torch.isfinite(wide).all(dim=1, keepdim=True), wide, 0.0)
-    norms = torch.linalg.vector_norm(wide, dim=1, keepdim=True)
-    clipped: Tensor = wide * (bound / norms).clamp(max=1.0)
-    return clipped
+        joined = session.joined(
+            checked(slices, setting.within, limit=self._limit(what)), rows.shape[-1]
+        )
+        return joined.cpu().to(torch.float64) * what.step

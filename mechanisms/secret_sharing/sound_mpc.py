@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from .clusterer import Clustered
 from .clustering import Distances, nearest_of, public_start, survivors
-from .described import Clustered
 from .fixed_point import checked
 from .masks import Source
 from .openings import Board
@@ -32,10 +32,11 @@ def fixed_schedule(
         seed: public, of the start, which looks at client numbers only.
         sizes: opens the number of members of each of S clusters.
     """
-    assignment = public_start(setting.clients, setting.clusters, seed=seed)
+    # More clusters than this would all be too small at the start, and collapse to one for good.
+    clusters = min(setting.clusters, setting.clients // setting.min_size)
+    assignment = public_start(setting.clients, clusters, seed=seed)
     # Before any distance is known the ranking is public too: the next cluster in number.
-    numbers = torch.arange(setting.clusters)
-    ranking = ((numbers - assignment[:, None]) % setting.clusters).to(torch.float64)
+    ranking = ((torch.arange(clusters) - assignment[:, None]) % clusters).to(torch.float64)
     for _ in range(setting.iterations):
         assignment, _ = _dissolved(assignment, ranking, setting, sizes)
         ranking = distances(assignment)
@@ -74,21 +75,19 @@ class SoundMpc:
     setting: Setting
     seed: int = 0
 
-    def run(
+    def cluster(
         self,
         points: Tensor,
-        prompts: Tensor,
         *,
         source: Source,
         board: Board,
-        round: int = 1,
+        round: int,
         senders: Sequence[int] | None = None,
     ) -> Clustered:
-        """As `AsDescribed.run`."""
+        """Cluster the reduced prompts; see `Clusterer`."""
         setting, within = self.setting, self.setting.within
-        board.begin(round)
         session = setting.session(source, senders=senders)
-        x, p = setting.inputs(points, prompts)
+        x = setting.point_codes(points)
         shares = session.share(x, round, "points")
         step = opening = 0
         found = torch.empty(0, dtype=torch.int64)
@@ -122,10 +121,26 @@ class SoundMpc:
         board.open("assignment", to="client", data=assignment, round=round, step=step)
         for name, value in (("iterations", setting.iterations), ("clusters", setting.clusters)):
             board.open(name, to="all", data=torch.tensor(value), round=round, step=step)
-        sums = self._own_sums(session, assignment, clusters, p, round)
-        own = sums.to(torch.float64) / final[assignment, None] / 2.0**setting.prompts.bits
-        board.open("cluster_prompt", to="members", data=own, round=round, step=step)
-        return Clustered(assignment, own, final.tolist())
+        return Clustered(assignment, final.to(torch.float64))
+
+    def aggregate(
+        self,
+        prompts: Tensor,
+        clustered: Clustered,
+        *,
+        source: Source,
+        board: Board,
+        round: int,
+        senders: Sequence[int] | None = None,
+    ) -> Tensor:
+        """Average the prompts inside clusters; see `Clusterer`."""
+        setting, (assignment, sizes) = self.setting, clustered
+        session = setting.session(source, senders=senders)
+        codes = setting.prompt_codes(prompts)
+        sums = self._own_sums(session, assignment, len(sizes), codes, round)
+        own = sums.to(torch.float64) / sizes[assignment, None] / 2.0**setting.prompts.bits
+        board.open("cluster_prompt", to="members", data=own, round=round, step=0)
+        return own
 
     def _sizes(
         self, session: Session, assignment: Tensor, clusters: int, round: int, opening: int

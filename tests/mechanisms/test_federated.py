@@ -6,9 +6,11 @@ from dataclasses import replace
 import dp_accounting.dp_event as dpe
 import pytest
 import torch
+from dp_accounting.rdp import RdpAccountant
 
+from privassay.accountant import gaussian
 from privassay.accountant.account import account
-from privassay.accountant.errors import ParameterError
+from privassay.accountant.errors import ParameterError, UnsupportedEventError
 from privassay.mechanisms import lora_aggregate as agg
 from privassay.mechanisms.base import SeededKey
 from privassay.mechanisms.dpsgd import DpSgd, flat_gradients
@@ -131,18 +133,44 @@ def test_the_event_of_a_discrete_sum():
         step=1.0, clip_steps=10, share_sigma=4.0, dimension=5, cohort=Cohort(fewest_survivors=25)
     )
     assert base.distance < 1e-60
-    assert base.event("zero-out").rho == pytest.approx(0.5 * (10 / 20) ** 2, rel=1e-9)
-    assert base.event() == base.event("replace-one")
-    assert base.event("replace-one").rho == pytest.approx(0.5, rel=1e-9)
+    # Below a variance of 32: zCDP, of replace-one.
+    assert base.event().events[0].rho == pytest.approx(0.5, rel=1e-9)
     coarse = replace(base, share_sigma=0.5)
     tau = 10 * sum(math.exp(-2 * math.pi**2 * 0.25 * k / (k + 1)) for k in range(1, 25))
     assert coarse.distance == pytest.approx(tau, rel=1e-6) and tau > 1
-    rho = 0.5 * (10 / 2.5 + math.sqrt(5) * tau) ** 2
-    assert coarse.event("zero-out").rho == pytest.approx(rho, rel=1e-6)
-    with pytest.raises(ParameterError, match="absent"):
-        base.event("add-remove")
+    rho = 0.5 * (2 * 10 / 2.5 + math.sqrt(5) * tau) ** 2
+    assert coarse.event().events[0].rho == pytest.approx(rho, rel=1e-6)
     with pytest.raises(ParameterError, match=">= 0.5"):
         replace(base, share_sigma=0.4)
+
+
+@pytest.mark.parametrize("sigma", [4.0, 6.0, 60.0])
+def test_a_discrete_sum_is_accounted_under_any_adjacency_or_refused(sigma):
+    # Oracle: the library on the zCDP of the ideal sum, sensitivity 10 or 20, noise 5 sigma.
+    base = SecureDiscreteSum(
+        step=1.0, clip_steps=10, share_sigma=sigma, dimension=5, cohort=Cohort(fewest_survivors=25)
+    )
+    for adjacency, moved in (("zero-out", 10), ("replace-one", 20)):
+        bound = account(base.event(), adjacency=adjacency)
+        ideal = gaussian.delta(0.5, mu=moved / (5 * sigma))
+        assert bound.delta(0.5).upper >= ideal
+        oracle = RdpAccountant()
+        oracle.compose(dpe.ZCDpEvent((moved / (5 * sigma)) ** 2 / 2))
+        slack = 2.7 if sigma == 4.0 and adjacency == "zero-out" else 1.2
+        assert bound.epsilon(1e-5).upper < slack * oracle.get_epsilon(1e-5)
+    secure = SecureGaussianSum(
+        clip_norm=1.0, noise_multiplier=1.0, cohort=Cohort(fewest_survivors=2)
+    )
+    for mechanism in (base, secure):
+        with pytest.raises(UnsupportedEventError, match="add-remove"):
+            account(mechanism.event(), adjacency="add-remove")
+    assert account(secure.event(), adjacency="zero-out").mu.upper == 1.0
+    assert account(secure.event(), adjacency="replace-one").mu.upper == 2.0
+
+
+def test_who_is_alive_is_a_matter_of_yes_and_no():
+    with pytest.raises(ParameterError, match="bool"):
+        Cohort(fewest_survivors=1).survivors(3, torch.tensor([1, 1, 0]))
 
 
 # -------------------------------------------------------------------- prompts

@@ -1,6 +1,7 @@
 import itertools
 import math
 import statistics
+from fractions import Fraction
 
 import dp_accounting.dp_event as dpe
 import numpy as np
@@ -14,6 +15,7 @@ from privassay.accountant.account import account
 from privassay.accountant.errors import ClaimError, LedgerError, ParameterError
 from privassay.mechanisms.secfpp import NO_CLAIM, SecFPP
 from privassay.mechanisms.secret_sharing import exposure
+from privassay.mechanisms.secret_sharing.clusterer import Clustered
 from privassay.mechanisms.secret_sharing.clustering import (
     AdaptiveRule,
     adaptive,
@@ -22,10 +24,19 @@ from privassay.mechanisms.secret_sharing.clustering import (
 )
 from privassay.mechanisms.secret_sharing.field import M31, PrimeField
 from privassay.mechanisms.secret_sharing.fixed_point import FixedPoint
-from privassay.mechanisms.secret_sharing.integer_noise import discrete_gaussian
 from privassay.mechanisms.secret_sharing.lagrange import LagrangeCode
-from privassay.mechanisms.secret_sharing.masks import SeededSource, SystemSource, uniform
-from privassay.mechanisms.secret_sharing.openings import MODES, OPENINGS, opened_values
+from privassay.mechanisms.secret_sharing.masks import (
+    SeededSource,
+    SystemSource,
+    source_words,
+    uniform,
+)
+from privassay.mechanisms.secret_sharing.openings import (
+    MODES,
+    OPENINGS,
+    Board,
+    opened_values,
+)
 from privassay.mechanisms.secret_sharing.session import Session
 from privassay.mechanisms.secret_sharing.setting import Setting
 from privassay.mechanisms.secret_sharing.sound_dp import SoundDp
@@ -43,6 +54,12 @@ def inputs(seed, setting, domains=3):
     points = np.clip(middle[home] + spread, -1, 1)
     prompts = draw.uniform(-1, 1, (setting.clients, setting.prompt_dimension))
     return torch.from_numpy(points), torch.from_numpy(prompts)
+
+
+def one_round(system, points, prompts, *, source=None, senders=None):
+    """A run after its first round, and what it served."""
+    run = system.begin(source=source or SystemSource())
+    return run, run.round(prompts, points=points, senders=senders)
 
 
 def average(prompts, assignment):
@@ -72,13 +89,12 @@ def test_as_described_equals_its_plaintext_twin(seed):
     )
     system = SecFPP(mode="as_described", setting=setting, rule=RULE)
     points, prompts = inputs(seed, setting, domains=2 + seed % 3)
-    board = system.board()
-    found = system.clustered(points, prompts, source=SystemSource(), board=board)
+    run, served = one_round(system, points, prompts)
     twin = adaptive(plain_distances(points), RULE, setting.clients)
-    assert found.assignment.tolist() == twin.tolist()
-    assert float((found.prompts - average(prompts, twin)).abs().max()) <= 2.0**-17 + 1e-12
-    assigned = board.seen("assignment", to="all")
-    for seen, opened in zip(board.seen("distances", to="server"), assigned, strict=False):
+    assert run.clustered.assignment.tolist() == twin.tolist()
+    assert float((served - average(prompts, twin)).abs().max()) <= 2.0**-17 + 1e-12
+    assigned = run.board.seen("assignment", to="all")
+    for seen, opened in zip(run.board.seen("distances", to="server"), assigned, strict=False):
         exact = distances_by_hand(points, opened.data)
         assert np.abs(seen.data.numpy() - exact).max() <= math.sqrt(setting.dimension) * 2.0**-16
         assert seen.step == opened.step
@@ -91,20 +107,19 @@ def test_sound_mpc_equals_its_plaintext_twin_whoever_replies(seed, dropped):
     system = SecFPP(mode="sound_mpc", setting=setting, seed=seed)
     points, prompts = inputs(seed, setting)
     senders = np.random.default_rng(seed).permutation(12)[dropped:].tolist()
-    found = system.clustered(
-        points, prompts, source=SystemSource(), board=system.board(), senders=senders
-    )
+    run, served = one_round(system, points, prompts, senders=senders)
     twin = fixed_schedule(plain_distances(points), setting, seed=seed, sizes=plain_sizes)
-    assert found.assignment.tolist() == twin.tolist()
-    assert float((found.prompts - average(prompts, twin)).abs().max()) <= 2.0**-17 + 1e-12
-    assert min(found.sizes) >= 3 and sum(found.sizes) == 12
+    assert run.clustered.assignment.tolist() == twin.tolist()
+    assert float((served - average(prompts, twin)).abs().max()) <= 2.0**-17 + 1e-12
+    sizes = run.clustered.sizes.tolist()
+    assert min(sizes) >= 3 and sum(sizes) == 12
 
 
 def test_too_few_replies_abort():
     system = SecFPP(mode="sound_mpc", setting=SMALL)
     points, prompts = inputs(0, SMALL)
     with pytest.raises(ParameterError, match="7 replies are needed"):
-        system.run(points, prompts, source=SystemSource(), board=system.board(), senders=range(6))
+        one_round(system, points, prompts, senders=range(6))
 
 
 def test_reference_run_of_the_specification():
@@ -115,15 +130,14 @@ def test_reference_run_of_the_specification():
     for seed in range(5):
         points, prompts = inputs(seed, SMALL)
         described = SecFPP(mode="as_described", setting=SMALL, rule=RULE)
-        board = described.board()
-        described.run(points, prompts, source=SystemSource(), board=board)
+        board = one_round(described, points, prompts)[0].board
         opened = board.seen("distances", to="server")
         assigned = board.seen("assignment", to="all")[: len(opened)]
         for distances, assignment in zip(opened, assigned, strict=True):
             exact = distances_by_hand(points, assignment.data)
             errors.append(float(np.abs(distances.data.numpy() - exact).max()))
         sound = SecFPP(mode="sound_mpc", setting=SMALL)
-        found = sound.clustered(points, prompts, source=SystemSource(), board=sound.board())
+        found = one_round(sound, points, prompts)[0].clustered
         twin = fixed_schedule(plain_distances(points), SMALL, seed=0, sizes=plain_sizes)
         assert found.assignment.tolist() == twin.tolist()
     # Seen in the specification's run: 9.6e-6.
@@ -137,9 +151,7 @@ def test_a_client_that_is_not_finite_counts_as_zero():
     zeroed = points.clone(), prompts.clone()
     zeroed[0][4], zeroed[1][4] = 0.0, 0.0
     system = SecFPP(mode="sound_mpc", setting=SMALL)
-    runs = [
-        system.run(x, p, source=SeededSource(1), board=system.board()) for x, p in (broken, zeroed)
-    ]
+    runs = [one_round(system, x, p, source=SeededSource(1))[1] for x, p in (broken, zeroed)]
     assert torch.equal(*runs) and bool(torch.isfinite(runs[0]).all())
 
 
@@ -176,12 +188,11 @@ def test_a_run_opens_what_its_mode_lists_and_nothing_else():
     for mode in MODES:
         extra = {"noise": noise(SMALL)} if mode == "sound_dp" else {}
         system = SecFPP(mode=mode, setting=SMALL, **extra)
-        board = system.board()
-        system.run(points, prompts, source=SystemSource(), board=board)
+        board = one_round(system, points, prompts)[0].board
         seen[mode] = {(o.value, o.to) for o in board.opened}
         assert seen[mode] <= {(o.value, o.to) for o in OPENINGS[mode]}
         with pytest.raises(LedgerError, match="ran before"):
-            system.run(points, prompts, source=SystemSource(), board=board)
+            board.begin(1)
     assert not any(to == "server" for _, to in seen["sound_mpc"] | seen["sound_dp"])
     assert ("slice_distances", "server") in seen["as_described"]
     assert seen["sound_dp"] == {("sizes", "all"), ("centres", "all"), ("cluster_prompt", "all")}
@@ -191,8 +202,7 @@ def test_sizes_below_the_minimum_are_dissolved_before_anything_else_is_opened():
     for seed in range(10):
         system = SecFPP(mode="sound_mpc", setting=SMALL, seed=seed)
         points, prompts = inputs(seed, SMALL, domains=6)
-        board = system.board()
-        system.run(points, prompts, source=SystemSource(), board=board)
+        board = one_round(system, points, prompts)[0].board
         for i, opened in enumerate(board.opened):
             if opened.value in ("distances", "cluster_prompt"):
                 sizes = [o.data for o in board.opened[:i] if o.value == "sizes"][-1]
@@ -204,8 +214,7 @@ def test_every_opened_product_of_sound_mpc_carries_shares_of_zero(monkeypatch):
     # In place of zeros, polynomials with value 1 everywhere: each opening must move by just that.
     points, prompts = inputs(2, SMALL)
     system = SecFPP(mode="sound_mpc", setting=SMALL)
-    boards = [system.board(), system.board()]
-    plain = system.clustered(points, prompts, source=SystemSource(), board=boards[0])
+    first, plain = one_round(system, points, prompts)
     asked = []
 
     def ones(self, kind, *name, like):
@@ -213,12 +222,13 @@ def test_every_opened_product_of_sound_mpc_carries_shares_of_zero(monkeypatch):
         return torch.ones((SMALL.clients, *like.shape), dtype=torch.int64)
 
     monkeypatch.setattr(Session, "zero_shares", ones)
-    moved = system.clustered(points, prompts, source=SystemSource(), board=boards[1])
+    second, moved = one_round(system, points, prompts)
     assert [kind for kind, _ in asked] == ["sum"] * SMALL.iterations + ["each"] * SMALL.clients
     assert len(set(asked)) == len(asked)
-    assert plain.assignment.tolist() == moved.assignment.tolist()
-    sizes = torch.tensor(plain.sizes)
-    shift = (moved.prompts - plain.prompts) * sizes[plain.assignment, None] * 2.0**16
+    assignment, sizes = first.clustered
+    assert assignment.tolist() == second.clustered.assignment.tolist()
+    shift = (moved - plain) * sizes[assignment, None] * 2.0**16
+    boards = [first.board, second.board]
     assert float((shift - 1.0).abs().max()) < 1e-6
     for before, after in zip(*(b.seen("distances", to="client") for b in boards), strict=True):
         sizes = [o.data for o in boards[0].seen("sizes", to="all") if o.step == before.step][0]
@@ -242,7 +252,7 @@ def test_what_a_client_interpolates_for_its_distance_shows_no_slice(monkeypatch)
         seen.clear()
         system = SecFPP(mode=mode, setting=SMALL)
         for _ in range(2):
-            system.run(points, prompts, source=SystemSource(), board=system.board())
+            one_round(system, points, prompts)
         runs = [torch.cat([s.flatten(1) for s in half], dim=1)
                 for half in (seen[: len(seen) // 2], seen[len(seen) // 2 :])]  # fmt: skip
         same = (runs[0] == runs[1]).double().mean()
@@ -293,16 +303,18 @@ def test_the_account_covers_the_integers_that_are_added():
     setting = Setting(clients=20, dimension=16, prompt_dimension=64, dropouts=3)
     dp = noise(setting, 3.0)
     assert dp.honest == 15
-    variance = dp._variance(3.0, setting.points)
-    assert variance * 15 >= (3.0 * 2**16) ** 2 > (variance - 1) * 15
+    variance = dp.point_sum.variance
+    assert variance * 15 >= (3 * 2**16) ** 2 >= variance * 15 * (1 - Fraction(1, 2**50))
     # Largest code of a clipped vector, by search over vectors on the sphere.
     draw = torch.Generator().manual_seed(0)
     rows = torch.randn((20_000, 16), generator=draw, dtype=torch.float64)
     rows /= rows.norm(dim=1, keepdim=True)
-    longest = float((rows * 2.0**16).round().norm(dim=1).max()) / 2**16
+    codes = dp.point_sum.contribution(rows * (1 + 1e-15))
+    longest = math.sqrt(int(codes.square().sum(dim=1).max())) / 2**16
     event = dp.clustering_event("add-remove")
-    assert 1.0 < longest <= 1.0 + math.sqrt(16) * 2.0**-17
-    assert event.noise_stddevs[0] * longest <= math.sqrt(variance * 15 - 16) / 2**16
+    assert 1.0 - math.sqrt(16) * 2.0**-16 < longest <= 1.0
+    assert event.noise_stddevs[0] <= math.sqrt(variance * 15 - 9) / 2**16
+    assert dp.honest == dp.point_sum.cohort.honest == dp.prompt_sum.cohort.honest
 
 
 def test_sound_dp_noise_is_as_declared_and_its_sums_are_right():
@@ -311,22 +323,15 @@ def test_sound_dp_noise_is_as_declared_and_its_sums_are_right():
     points, prompts = inputs(0, setting, domains=2)
     prompts = prompts * 0.5
     centres = torch.stack([points[:5].mean(0), points[5:].mean(0)])
-    board = SecFPP(mode="sound_dp", setting=setting, noise=dp).board()
+    board = Board("sound_dp")
     unit = points / points.norm(dim=1, keepdim=True).clamp(min=1.0)
     nearest = torch.cdist(unit, centres).argmin(dim=1)
     member = torch.nn.functional.one_hot(nearest, 2).double()
     errors = []
     for round_ in range(1, 12):
-        dp.cluster(points, centres, source=SystemSource(), board=board, round=round_, step=1)
-        dp.aggregate(
-            prompts,
-            points,
-            centres,
-            torch.ones(2),
-            source=SystemSource(),
-            board=board,
-            round=round_,
-        )
+        dp.iterate(points, centres, source=SystemSource(), board=board, round=round_, step=1)
+        kept = Clustered(nearest, torch.ones(2))
+        dp.aggregate(prompts, kept, source=SystemSource(), board=board, round=round_)
         opened = board.seen("cluster_prompt", to="all")[-1].data
         errors.append(opened - member.T @ prompts)
     errors = torch.stack(errors).flatten()
@@ -348,8 +353,7 @@ def test_the_attack_on_a_noisy_sum_stays_below_the_accounted_mu_and_comes_near()
     for present in (0.0, 1.0):
         rows = torch.zeros((setting.clients, 2), dtype=torch.float64)
         rows[0] = present * target
-        variance = dp._variance(1.0, setting.points)
-        noises = discrete_gaussian(SystemSource(), variance, runs, dp.honest).sum(1)
+        noises = dp.point_sum.noise((runs, dp.honest), source_words(SystemSource())).sum(1)
         scores.append(noises.double() / 2**16 + float(rows[:, 0].sum()))
     gain = float((scores[1] > 0.5).double().mean() - (scores[0] > 0.5).double().mean())
     multiplier = dp.clustering_event("add-remove").noise_stddevs[0]
@@ -360,31 +364,17 @@ def test_the_attack_on_a_noisy_sum_stays_below_the_accounted_mu_and_comes_near()
 def test_no_client_moves_a_sum_by_more_than_its_clip():
     setting = Setting(clients=10, dimension=4, prompt_dimension=4, clusters=1)
     dp = noise(setting, 0.01, clip_point=0.5, clip_prompt=2.0)
-    board = SecFPP(mode="sound_dp", setting=setting, noise=dp).board()
+    board = Board("sound_dp")
     points = torch.zeros((10, 4), dtype=torch.float64)
     points[0] = torch.tensor([1e6, -1e6, 1e6, 1e6])
     points[1] = math.nan
     start = torch.zeros((1, 4), dtype=torch.float64)
-    centres, sizes = dp.cluster(points, start, source=SystemSource(), board=board, round=1, step=1)
-    dp.aggregate(points, points, centres, sizes, source=SystemSource(), board=board, round=1)
+    _, sizes = dp.iterate(points, start, source=SystemSource(), board=board, round=1, step=1)
+    kept = Clustered(torch.zeros(10, dtype=torch.int64), sizes)
+    dp.aggregate(points, kept, source=SystemSource(), board=board, round=1)
     for value, clip in (("centres", 0.5), ("cluster_prompt", 2.0)):
         found = float(board.seen(value, to="all")[-1].data.norm())
         assert found == pytest.approx(clip, abs=0.1)  # 9 standard deviations
-
-
-def test_releases_beyond_the_declared_ones_are_refused():
-    points, prompts = inputs(2, SMALL)
-    for fields, what in (
-        ({"clusterings": 1, "prompt_rounds": 9}, "clusterings"),
-        ({"clusterings": 9, "prompt_rounds": 1}, "prompt_rounds"),
-    ):
-        system = SecFPP(mode="sound_dp", setting=SMALL, noise=noise(SMALL), **fields)
-        board = system.board()
-        system.run(points, prompts, source=SystemSource(), board=board, round=1)
-        before = len(board.opened)
-        with pytest.raises(LedgerError, match=what):
-            system.run(points, prompts, source=SystemSource(), board=board, round=2)
-        assert len(board.opened) == before
 
 
 def test_noise_shares_that_are_too_coarse_are_refused():
@@ -392,7 +382,9 @@ def test_noise_shares_that_are_too_coarse_are_refused():
     with pytest.raises(ParameterError, match="more fractional bits"):
         noise(coarse, 1.0)
     with pytest.raises(ParameterError, match="fewer fractional bits"):
-        noise(SMALL, 1.0e9)
+        noise(SMALL, 1.0e12)
+    with pytest.raises(ParameterError, match="less than one step"):
+        noise(SMALL, 1.0, clip_point=1e-5)
 
 
 # -- declarations ---------------------------------------------------------------------------------
@@ -488,8 +480,8 @@ def test_s2_all_pairwise_distances_from_the_gram_system(clients, clusters, most)
 def test_s2_the_server_recovers_a_prompt_as_described_and_sees_nothing_in_sound_mpc():
     setting = Setting(clients=12, dimension=3, prompt_dimension=4, slices=1, clusters=4)
     points, prompts = inputs(4, setting, domains=4)
-    board = (bad := SecFPP(mode="as_described", setting=setting, rule=RULE)).board()
-    bad.run(points, prompts, source=SystemSource(), board=board)
+    bad = SecFPP(mode="as_described", setting=setting, rule=RULE)
+    board = one_round(bad, points, prompts)[0].board
     distances = [o.data for o in board.seen("distances", to="server")]
     assigned = [o.data for o in board.seen("assignment", to="all")][: len(distances)]
     centres = torch.cat(
@@ -497,8 +489,8 @@ def test_s2_the_server_recovers_a_prompt_as_described_and_sees_nothing_in_sound_
     )
     seen = torch.cat([d[7] for d in distances])  # a server that knows the other clients' points
     assert float((exposure.trilaterate(centres, seen) - points[7]).abs().max()) < 1e-3
-    board = (good := SecFPP(mode="sound_mpc", setting=setting)).board()
-    good.run(points, prompts, source=SystemSource(), board=board)
+    good = SecFPP(mode="sound_mpc", setting=setting)
+    board = one_round(good, points, prompts)[0].board
     assert not [o for o in board.opened if o.to == "server"]
 
 
@@ -513,14 +505,14 @@ def test_s3_a_singleton_cluster_shows_its_prompt_and_dissolving_hides_it():
     results = {}
     for dissolve in (False, True):
         system = SecFPP(mode="as_described", setting=SMALL, rule=RULE, dissolve=dissolve)
-        board = system.board()
-        results[dissolve] = system.clustered(points, prompts, source=SystemSource(), board=board)
-    bad, good = results[False], results[True]
-    assert min(bad.sizes) == 1 and min(good.sizes) >= SMALL.min_size
-    assert exposure.isolated_members(bad.sizes, colluders=2) != []
-    assert exposure.isolated_members(good.sizes, colluders=2) == []
-    assert float((bad.prompts[3] - prompts[3]).abs().max()) <= 2.0**-17
-    assert float((good.prompts[3] - prompts[3]).abs().max()) > 0.1
+        run, served = one_round(system, points, prompts)
+        results[dissolve] = (run.clustered, served, run.clustered.sizes.int().tolist())
+    (bad, bad_served, bad_sizes), (_, good_served, good_sizes) = results[False], results[True]
+    assert min(bad_sizes) == 1 and min(good_sizes) >= SMALL.min_size
+    assert exposure.isolated_members(bad_sizes, colluders=2) != []
+    assert exposure.isolated_members(good_sizes, colluders=2) == []
+    assert float((bad_served[3] - prompts[3]).abs().max()) <= 2.0**-17
+    assert float((good_served[3] - prompts[3]).abs().max()) > 0.1
     # Property inference: the assignment tells the outlier from the others.
     assert int((bad.assignment == bad.assignment[3]).sum()) == 1
 
@@ -642,12 +634,9 @@ def test_s13_distances_per_slice_need_fewer_centres_and_zero_sharing_hides_them(
     points, prompts = inputs(6, setting, domains=4)
     bad = SecFPP(mode="as_described", setting=setting, rule=RULE)
     good = SecFPP(mode="as_described", setting=setting, rule=RULE, zero_sharing=True)
-    boards = [bad.board(), good.board()]
-    runs = [
-        system.clustered(points, prompts, source=SystemSource(), board=board)
-        for system, board in zip((bad, good), boards, strict=True)
-    ]
-    assert torch.equal(runs[0].assignment, runs[1].assignment)
+    runs = [one_round(system, points, prompts)[0] for system in (bad, good)]
+    assert torch.equal(*(run.clustered.assignment for run in runs))
+    boards = [run.board for run in runs]
     assert boards[0].seen("slice_distances", to="server")
     assert not boards[1].seen("slice_distances", to="server")
     # d'/K + 1 = 4 centres are enough per slice where d' + 1 = 7 were needed.

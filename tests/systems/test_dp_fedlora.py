@@ -5,78 +5,91 @@ import math
 import numpy as np
 import pytest
 
-from privassay.accountant.mills import normal_quantile
-from privassay.audit_reports.dossier import dp_fedlora
-from privassay.audit_reports.dossier.reference import epsilon
+from privassay.audit_reports.dossier import dp_fedlora, dp_fedlora_schedule
+from privassay.audit_reports.dossier import dp_fedlora_factors as factors
+
+CHECKLIST = [
+    ("L1", dp_fedlora.composition, "as released", ["25", "500.0000", "5,765", "35,195", "138,558"]),
+    ("5", dp_fedlora.calibration, "1", [".2681", "3.73", "16.68", "19.74", "52.76"]),
+    ("5", dp_fedlora.calibration, "2", [".5016", "1.99", "8.92", "10.55", "28.20"]),
+    ("5", dp_fedlora.calibration, "4", [".9249", "1.08", "4.84", "5.72", "15.29"]),
+    ("5", dp_fedlora.calibration, "8", ["1.6660", ".600", "2.68", "3.18", "8.49"]),
+    ("5", dp_fedlora.calibration, "25", ["4.0749", ".245", "1.10", "1.30", "3.47"]),
+    ("6", dp_fedlora.cases, "one tensor, C", ["5.16", "34.6"]),
+    ("6", dp_fedlora.cases, "one tensor, 2C", ["10.32", "96.4"]),
+    ("6", dp_fedlora.cases, "one upload, C", ["58.4", "1,952"]),
+    ("6", dp_fedlora.cases, "one upload, 2C", ["116.8", "7,314"]),
+    ("6", dp_fedlora.cases, "20 participations, C", ["261.1", "35,195"]),
+    ("6", dp_fedlora.cases, "20 participations, 2C", ["522.2", "138,558"]),
+    ("6", dp_fedlora.cases, "least used client (13), C", ["210.5", "23,051"]),
+    ("6", dp_fedlora.cases, "most used client (28), C", ["308.9", "49,033"]),
+    ("not on the page", dp_fedlora.cases, "most used client (28), 2C", ["", ""]),
+    ("6", dp_fedlora.cases, "one record, at most 13 uses, 2C", ["421.0", "90,410"]),
+    ("6", dp_fedlora.cases, "tracker's view: 400 uploads, one tensor, C", ["103.2", "5,765"]),
+    ("5.7", dp_fedlora.cases, "20 participations, C, to first order for large mu",
+     ["261.1", "35,196"]),
+    ("6", dp_fedlora.classical, "1, C", [".206", ".75"]),
+    ("6", dp_fedlora.classical, "1, 2C", [".413", "1.61"]),
+    ("6", dp_fedlora.classical, "5, C", ["1.032", "4.54"]),
+    ("6", dp_fedlora.classical, "5, 2C", ["2.064", "10.39"]),
+    ("6", dp_fedlora.classical, "10, C", ["2.064", "10.39"]),
+    ("6", dp_fedlora.classical, "10, 2C", ["4.128", "25.44"]),
+    ("L9", dp_fedlora_schedule.schedule, "least participations", ["13"]),
+    ("L9", dp_fedlora_schedule.schedule, "mean", ["20"]),
+    ("L9", dp_fedlora_schedule.schedule, "most", ["28"]),
+    ("L9", dp_fedlora_schedule.schedule, "records ever used, of 20,000", ["19,172"]),
+    ("L9", dp_fedlora_schedule.schedule, "uses of the most used record", ["13"]),
+    ("2", factors.noise, "noise std", ["0.01938"]),
+    ("L6", factors.noise, "norm on one tensor, rank 8", ["3.51"]),
+    ("L6", factors.noise, "norm on one tensor, rank 32", ["7.02"]),
+    ("L6", factors.noise, "averaged factor of 2 clients, rank 8", ["2.48"]),
+    ("L6", factors.noise, "averaged factor of 2 clients, rank 32", ["4.96"]),
+    ("L6", factors.noise, "norm on B A, one upload, rank 8", ["4.35"]),
+    ("L6", factors.noise, "norm on B A, plain average of 2, rank 8", ["2.18"]),
+    ("L6", factors.noise, "signal on B A, at most", [".01"]),
+    ("7", dp_fedlora.attack_ceilings, "1", ["5.16", ".990", ".9999", ".998"]),
+    ("7", dp_fedlora.attack_ceilings, "128", ["58.4", "", "", ""]),
+    ("7", dp_fedlora.canary, "epsilon that 500 refute", ["4.91"]),
+    ("7", dp_fedlora.canary, "mu of epsilon 25", ["4.07"]),
+    ("7", dp_fedlora.canary, "runs that refute epsilon 25 under the Gaussian null", ["176"]),
+    ("8", dp_fedlora.benchmarks, "MMLU, accuracy 44.7 %", ["100", "5"]),
+    ("8", dp_fedlora.benchmarks, "CRASS, accuracy 34.1 %", ["44", "7"]),
+]  # fmt: skip
 
 
-def test_calibration(check_rows):
-    check_rows(
-        dp_fedlora.calibration(),
-        [
-            ["1", ".2681", "3.73", "16.68", "19.74", "52.76"],
-            ["2", ".5016", "1.99", "8.92", "10.55", "28.20"],
-            ["4", ".9249", "1.08", "4.84", "5.72", "15.29"],
-            ["8", "1.6660", ".600", "2.68", "3.18", "8.49"],
-            ["25", "4.0749", ".245", "1.10", "1.30", "3.47"],
-        ],
-    )
+@pytest.mark.parametrize(("where", "function", "label", "wanted"), CHECKLIST)
+def test_the_page(check_row, where, function, label, wanted):
+    check_row(function, label, wanted)
 
 
-def test_cases(check_rows):
-    check_rows(
-        dp_fedlora.cases(),
-        [
-            ["5.16", "34.6"],
-            ["10.32", "96.4"],
-            ["58.4", "1,952"],
-            ["116.8", "7,314"],
-            ["261.1", "35,195"],
-            ["522.2", "138,558"],
-            ["210.5", "23,051"],
-            ["308.9", "49,033"],
-            ["421.0", "90,410"],
-            ["103.2", "5,765"],
-        ],
-    )
-
-
-def test_classical(check_rows):
-    check_rows(
-        dp_fedlora.classical(),
-        [
-            [".206", ".75"],
-            [".413", "1.61"],
-            ["1.032", "4.54"],
-            ["2.064", "10.39"],
-            ["2.064", "10.39"],
-            ["4.128", "25.44"],
-        ],
-    )
-
-
-def test_schedule(check_rows):
-    check_rows(dp_fedlora.schedule(), [["13"], ["20"], ["28"], ["19,172"], ["13"]])
-
-
-def test_noise(check_rows):
-    texts = [".01938", "3.51", "7.02", "2.48", "4.96", "4.35", "2.18", ".01"]
-    check_rows(dp_fedlora.noise(), [[text] for text in texts])
-
-
-def test_ceilings(check_rows):
-    check_rows(dp_fedlora.attack_ceilings(), [["5.16", ".990", ".9999", ".998"]])
-
-
-def test_canary(check_rows):
-    check_rows(dp_fedlora.canary(), [["4.91"], ["4.07"], ["176"]])
+def test_every_row_is_listed(check_complete):
+    check_complete(dp_fedlora, CHECKLIST, ["aggregations", "gauge", "results", "defects"])
 
 
 def test_first_order_form_for_large_mu():
-    mu = dp_fedlora.released_mu(uploads=20)
-    assert round(0.5 * mu * mu - mu * normal_quantile(1e-5)) == 35196
-    assert math.floor(epsilon(mu)) == 35195
-    assert 25.0 * math.sqrt(400.0) == 500.0  # the system's own log
+    """35,196 against the exact 35,195: one more, both below the half."""
+    rows = {row[0]: row[2] for row in dp_fedlora.cases(dp_fedlora.RELEASED).rows}
+    exact = rows["20 participations, C"]
+    first = rows["20 participations, C, to first order for large mu"]
+    assert math.floor(exact) == 35195 and math.floor(first) == 35196 and first > exact
+
+
+def test_aggregations_have_the_error_and_the_noise_of_their_formulas():
+    """Section 2, for every row: exact or not without noise, and drawn noise near the formula's."""
+    rows = factors.aggregations(dp_fedlora.RELEASED).rows
+    assert [row[1] > 1e-9 for row in rows] == [True, False, False, False, False]
+    for name, _, linear, quartic, total, drawn in rows:
+        assert linear + quartic == pytest.approx(total)
+        assert drawn == pytest.approx(total, rel=0.1), name  # standard error of about 3 %
+    assert rows[3][3] == pytest.approx(4.0 * rows[0][3])  # K clients: K times the quartic noise
+    assert [row[3] == 0.0 for row in rows] == [False, True, True, False, False]
+
+
+def test_the_gauge_has_its_minimum_in_balance():
+    rows = factors.gauge(dp_fedlora.RELEASED).rows
+    best = {row[0]: row[2] for row in rows}["best"]
+    assert all(row[2] >= best for row in rows)
+    assert rows[0][2] == pytest.approx(rows[4][2]) and rows[0][2] > 1000.0 * best
 
 
 W = np.array([0.5, 0.3, 0.2])

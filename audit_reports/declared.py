@@ -84,7 +84,7 @@ def declared_events(audit: AuditFile) -> dict[str, dpe.DpEvent]:
     """
     events = {}
     for section in audit.mechanism:
-        if section.kind == "vpp" and section.group_norm_share is None:
+        if section.kind in catalog.BY_GROUP and section.group_norm_share is None:
             raise ConfigError(
                 f"mechanism {section.name!r} takes its group_norm_share from public images, which "
                 "accounting does not look at.\n  Write group_norm_share into the audit file, or "

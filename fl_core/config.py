@@ -130,8 +130,8 @@ class MechanismSection(Section):
         if self.noise_stddevs is not None and self.kind == "none":
             raise ValueError('noise_stddevs does not go with kind = "none"')
         if self.group_norm_share is not None:
-            if self.kind != "vpp":
-                raise ValueError('group_norm_share goes with kind = "vpp"')
+            if self.kind not in catalog.BY_GROUP:
+                raise ValueError(f"group_norm_share goes with kind {' or '.join(catalog.BY_GROUP)}")
             if not all(0 < share <= 1 for share in self.group_norm_share):
                 raise ValueError("group_norm_share must lie in (0, 1]: fractions of clip_norm")
         return self

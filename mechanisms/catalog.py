@@ -14,10 +14,14 @@ MECHANISMS: dict[str, str] = {
     "none": "privassay.mechanisms.prototypes:non_private",
     "igpp": "privassay.mechanisms.prototypes:isotropic",
     "vpp": "privassay.mechanisms.prototypes:groupwise",
+    "vpp_ellipsoid": "privassay.mechanisms.vpp:ellipsoid",
     "groupwise_global_clip": "privassay.mechanisms.prototypes:groupwise_global_clip",
     "noise_halved": "privassay.mechanisms.broken:noise_halved",
 }
 """Releases of class prototypes: what an audit file can name."""
+
+BY_GROUP: tuple[str, ...] = ("vpp", "vpp_ellipsoid")
+"""Those that are clipped by the norms of groups."""
 
 RELEASES: dict[str, str] = {
     "discrete_gaussian_sum": "privassay.mechanisms.discrete_gaussian:DiscreteGaussianSum",

@@ -1,9 +1,8 @@
 """Verbs on declared systems: lint, dossier. Nothing is run, no data is needed."""
 
-from pathlib import Path
-
 import typer
 
+from .dossier import dossier
 from .output import Json, print_json
 
 
@@ -42,27 +41,3 @@ def lint(
     else:
         typer.echo("\n".join(lines(declaration, found)))
     raise typer.Exit(code)
-
-
-def dossier(
-    system: str = typer.Argument(..., help="vpdr, dp-fpl, secfpp or dp-fedlora."),
-    html: Path | None = typer.Option(None, help="Write a self-contained page here too."),
-    as_json: bool = Json,
-) -> None:
-    """Everything known about a published system: claim, exact accounting, findings, tables.
-
-    Every number is computed anew. The exit code is 0: a dossier describes, a lint judges.
-    """
-    from ..dossier.build import dossier as build
-
-    made = build(system)
-    if html is not None:
-        from ..dossier.page import render
-
-        html.write_text(render(made), encoding="utf-8")
-    if as_json:
-        print_json(made.to_dict())
-    else:
-        from ..dossier.terminal import lines
-
-        typer.echo("\n".join(lines(made)))

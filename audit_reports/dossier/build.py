@@ -1,17 +1,23 @@
 """`dossier`: claim, exact accounting as released and sound, findings, reference tables."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from importlib import import_module
 from typing import Any, NamedTuple
 
 from ...accountant import check
 from ...accountant.jsonio import dump
-from ..lint import exact, reader
+from ..lint import reader
 from ..lint.declaration import Declaration
-from ..lint.findings import Exact, Finding, exit_code
+from ..lint.findings import Finding, exit_code
 from ..lint.run import lint
+from ..lint.show import plain_declaration
+from .objects import Account
 from .reference import RefTable
+from .summary import Summary, summary
+
+SCHEMA_VERSION = 1
 
 
 class _Subject(NamedTuple):
@@ -52,76 +58,113 @@ SYSTEMS = tuple(_SUBJECTS)
 
 @dataclass(frozen=True, kw_only=True)
 class Mode:
-    """One declaration of the system: what it says, what is exact, what was found.
-
-    Attributes:
-        accounted: exact epsilon of what the system's own accounting counts.
-        noised: exact epsilon of all that is noised, as declared, for each covered view.
-        declared: the same with what leaves without noise.
-    """
+    """One declaration of the system, and what the lint found in it."""
 
     declaration: Declaration
-    accounted: tuple[Exact, ...]
-    noised: tuple[Exact, ...]
-    declared: tuple[Exact, ...]
     findings: tuple[Finding, ...]
     exit_code: int
 
 
 @dataclass(frozen=True, kw_only=True)
 class Dossier:
-    """Everything known about one published system."""
+    """Everything known about one published system.
+
+    Attributes:
+        accounts: exact accounting of the mechanism objects, as released and sound.
+        released: declarations of what is published; the first holds the claim.
+        sound: declarations of what the claim would need.
+        tables: reference numbers.
+    """
 
     system: str
     title: str
+    summary: Summary
+    accounts: tuple[Account, ...]
     released: tuple[Mode, ...]
     sound: tuple[Mode, ...]
     tables: tuple[RefTable, ...]
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON types; infinities as strings."""
-        found: dict[str, Any] = dump(asdict(self))
+        """Plain JSON types, infinities as strings; the keys are listed in docs/dossiers.md."""
+        found: dict[str, Any] = dump(
+            {
+                "schema_version": SCHEMA_VERSION,
+                "system": self.system,
+                "title": self.title,
+                "summary": asdict(self.summary),
+                "accounts": [asdict(account) for account in self.accounts],
+                "released": [_mode(mode) for mode in self.released],
+                "sound": [_mode(mode) for mode in self.sound],
+                "tables": [asdict(table) for table in self.tables],
+            }
+        )
         return found
 
 
-def dossier(system: str) -> Dossier:
+def dossier(system: str, progress: Callable[[int, int], None] | None = None) -> Dossier:
     """The dossier of "vpdr", "dp-fpl", "secfpp" or "dp-fedlora"; every number is computed now.
+
+    Args:
+        system: which.
+        progress: called with (steps done, steps in all).
 
     Raises:
         ParameterError: there is no such system; the closest name is given.
 
-    >>> dossier("dp-fpl").released[0].exit_code
-    3
+    >>> dossier("dp-fpl").summary.word
+    'INVALID'
     """
     name = system.lower().replace("_", "-")
     check.one_of(SYSTEMS, system=name)
     subject = _SUBJECTS[name]
-    tables: Callable[[], tuple[RefTable, ...]]
-    tables = getattr(import_module(f"{__package__}.{subject.module}"), "tables")  # noqa: B009
-    return Dossier(
-        system=name,
-        title=subject.title,
-        released=tuple(mode(reader.system(each)) for each in subject.released),
-        sound=tuple(mode(reader.system(each)) for each in subject.sound),
-        tables=tables(),
-    )
+    module = import_module(f"{__package__}.{subject.module}")
+    published = module.RELEASED
+    steps = len(subject.released) + len(subject.sound) + len(module.PARTS) + 1
+    done = 0
+
+    def did(value: Any) -> Any:
+        nonlocal done
+        done += 1
+        if progress is not None:
+            progress(done, steps)
+        return value
+
+    with _one_thread():
+        accounts = did(module.accounts(published))
+        released = tuple(did(mode(reader.system(each))) for each in subject.released)
+        return Dossier(
+            system=name,
+            title=subject.title,
+            summary=summary(released[0].declaration, accounts, released[0].findings),
+            accounts=accounts,
+            released=released,
+            sound=tuple(did(mode(reader.system(each))) for each in subject.sound),
+            tables=tuple(did(part(published)) for part in module.PARTS),
+        )
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Tensors are small here: on a busy machine more threads wait for each other for minutes."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def mode(declaration: Declaration) -> Mode:
-    """One declaration, accounted and linted."""
+    """One declaration, linted."""
     found = tuple(lint(declaration))
-    claimed = declaration.claim.kind == "dp"
-    return Mode(
-        declaration=declaration,
-        accounted=_accounts(declaration, exact.ACCOUNTED, "as it accounts itself", claimed),
-        noised=_accounts(declaration, exact.NOISED, "all that is noised, as declared", claimed),
-        declared=_accounts(declaration, exact.DECLARED, "everything declared", claimed),
-        findings=found,
-        exit_code=exit_code(found),
-    )
+    return Mode(declaration=declaration, findings=found, exit_code=exit_code(found))
 
 
-def _accounts(
-    declaration: Declaration, facts: exact.Facts, words: str, claimed: bool
-) -> tuple[Exact, ...]:
-    return exact.account_each(declaration, facts, words) if claimed else ()
+def _mode(mode: Mode) -> dict[str, Any]:
+    return {
+        "declaration": plain_declaration(mode.declaration),
+        "findings": [finding.to_dict() for finding in mode.findings],
+        "exit_code": mode.exit_code,
+    }

@@ -6,34 +6,38 @@ from dataclasses import dataclass
 import dp_accounting.dp_event as dpe  # mypy cannot see the package's own re-exports
 
 from ...accountant.account import account
+from ...accountant.adjacency import Adjacency
 from ...accountant.calibrate import calibrate_gaussian
 from ...accountant.events import GroupwiseGaussianDpEvent
 from ...accountant.gaussian import advantage_interval, epsilon_interval, mu_interval, tpr_interval
 from ...accountant.mills import normal_cdf
+from ..estimators.clopper_pearson import risk, upper_limit
 
-DELTA = 1e-5
+Cell = str | float
 
 
 @dataclass(frozen=True, kw_only=True)
 class RefTable:
-    """Numbers that a reader can check.
+    """Numbers that a reader can check, printed to six digits, rounded to nearest.
 
     Attributes:
         key: short name, unique within a dossier.
-        caption: what they are.
-        header: of the columns; the first one names the rows.
+        caption: what they are, with the parameters that they were computed for.
+        header: of the columns, with units; the first one names the rows.
         rows: text or numbers, one entry a column.
-        reading: what follows from it, one sentence.
+        reading: what follows from it, computed from the rows.
+        quoted: where the numbers are taken from, if they are somebody else's; empty if computed.
     """
 
     key: str
     caption: str
     header: tuple[str, ...]
-    rows: tuple[tuple[str | float, ...], ...]
+    rows: tuple[tuple[Cell, ...], ...]
     reading: str = ""
+    quoted: str = ""
 
 
-def epsilon(mu: float, delta: float = DELTA) -> float:
+def epsilon(mu: float, delta: float) -> float:
     """Exact epsilon of mu-GDP, rounded up.
 
     >>> round(epsilon(0.11788, 1e-5), 4)
@@ -42,32 +46,34 @@ def epsilon(mu: float, delta: float = DELTA) -> float:
     return epsilon_interval(delta, mu=mu)[1]
 
 
-def mu_of(target: float, delta: float = DELTA) -> float:
+def mu_of(target: float, delta: float) -> float:
     """Largest mu within (target, delta), rounded down."""
     return mu_interval(target, delta)[0]
 
 
-def sigma_exact(target: float, releases: int = 1, *, replace: bool = False) -> float:
-    """Noise multiplier of `releases` Gaussian releases within (target, 1e-5), rounded up."""
-    return calibrate_gaussian(
-        mu=mu_of(target),
-        rounds=releases,
-        adjacency="replace-one" if replace else "zero-out",
-    )
+def sigma_exact(
+    target: float, releases: int = 1, *, delta: float, adjacency: Adjacency = "zero-out"
+) -> float:
+    """Noise multiplier of `releases` Gaussian releases within (target, delta), rounded up."""
+    return calibrate_gaussian(mu=mu_of(target, delta), rounds=releases, adjacency=adjacency)
+
+
+def event_mu(event: dpe.DpEvent, adjacency: Adjacency) -> float:
+    """Mu of an event, rounded up; infinite where nothing is proven."""
+    return account(event, adjacency=adjacency).mu.upper
 
 
 def groups_mu(
     stddevs: tuple[float, ...], norms: tuple[float, ...], joint: float | None = None
 ) -> float:
     """Mu of groupwise noise on a clipped contribution (add-remove), by the accountant."""
-    event = GroupwiseGaussianDpEvent(stddevs, norms, joint)
-    return account(event, adjacency="add-remove").mu.upper
+    return event_mu(GroupwiseGaussianDpEvent(stddevs, norms, joint), "add-remove")
 
 
 def composed_mu(noise_multiplier: float, releases: int) -> float:
     """Mu of so many Gaussian releases of the same records, by the accountant."""
-    event = dpe.SelfComposedDpEvent(dpe.GaussianDpEvent(noise_multiplier), releases)
-    return account(event, adjacency="zero-out").mu.upper
+    one = dpe.GaussianDpEvent(noise_multiplier)
+    return event_mu(dpe.SelfComposedDpEvent(one, releases), "zero-out")
 
 
 def ceilings(mu: float) -> tuple[float, float, float]:
@@ -81,3 +87,28 @@ def ceilings(mu: float) -> tuple[float, float, float]:
         normal_cdf(mu / math.sqrt(2.0)),
         tpr_interval(0.01, mu=mu)[1],
     )
+
+
+def errorless_rate(runs: int, confidence: float = 0.95) -> float:
+    """Upper limit of an error rate after no error in `runs` runs, half of the risk spent."""
+    return float(upper_limit(0, runs, risk(confidence) / 2.0))
+
+
+def errorless_epsilon(runs: int, delta: float) -> float:
+    """Largest epsilon that `runs` runs in each world refute at 95 % if no guess is wrong.
+
+    >>> round(errorless_epsilon(500, 1e-5), 2)
+    4.91
+    """
+    rate = errorless_rate(runs)
+    return math.log((1.0 - rate - delta) / rate)
+
+
+def percent(*shares: float) -> str:
+    """Whole percents, to nearest; of several numbers the range.
+
+    >>> percent(0.384), percent(0.1, 0.384, 0.2), percent(0.221, 0.224)
+    ('38 %', '10 to 38 %', '22 %')
+    """
+    low, high = f"{100.0 * min(shares):.0f}", f"{100.0 * max(shares):.0f}"
+    return f"{high} %" if low == high else f"{low} to {high} %"

@@ -5,14 +5,19 @@ A declaration holds two accounts: what really happens, and what the system's own
 is a number of its own.
 """
 
+import json
 import math
 from functools import lru_cache
+from typing import NamedTuple
+
+import dp_accounting.dp_event as dpe  # mypy cannot see the package's own re-exports
 
 from ...accountant.account import account
-from ...accountant.adjacency import Adjacency
-from ...accountant.bounds import Interval, ProvenBound
+from ...accountant.adjacency import Adjacency, Unit
+from ...accountant.bounds import Interval
 from ...accountant.errors import ParameterError, UnsupportedEventError
-from .declaration import Declaration, Release
+from ...accountant.event_json import from_dict, to_dict
+from .declaration import Declaration
 from .facts import ACCOUNTED as ACCOUNTED
 from .facts import DECLARED as DECLARED
 from .facts import NOISED as NOISED
@@ -20,13 +25,17 @@ from .facts import Facts as Facts
 from .facts import adjacencies as adjacencies
 from .facts import claimed_epsilon as claimed_epsilon
 from .facts import delta as delta
+from .facts import is_silent as is_silent
+from .facts import private_inputs as private_inputs
+from .facts import private_sources as private_sources
 from .facts import unit as unit
 from .facts import views as views
 from .findings import Exact
 from .made import event as event
 from .made import excess as excess
 from .made import noise_stddevs as noise_stddevs
-from .made import private_inputs
+from .made import pure_excess
+from .release import Release
 
 
 def account_all(declaration: Declaration, facts: Facts, words: str) -> tuple[Exact, ...]:
@@ -70,7 +79,6 @@ def account_view(
     )
 
 
-@lru_cache(maxsize=512)  # several rules ask for the same numbers, and an engine may take a second
 def _account_view(
     declaration: Declaration, view: str, adjacency: Adjacency, facts: Facts
 ) -> tuple[float, Interval]:
@@ -79,7 +87,7 @@ def _account_view(
         r
         for r in declaration.release
         if view in r.views
-        and not (r.public_content and r.kind == "none")
+        and not is_silent(declaration, r)
         # what is noised was meant to be accounted, whatever else is listed
         and not (r.name in listed and r.kind == "none")
     ]
@@ -89,45 +97,61 @@ def _account_view(
         seen = [r for r in seen if r.charged]
     together = [r for r in seen if facts.siblings or r.joint]
     alone = [[r] for r in seen if not (facts.siblings or r.joint)]
-    at, low, high, mu = delta(declaration), 0.0, 0.0, 0.0
+    low, high, mu = 0.0, 0.0, 0.0
     for group in [together, *alone] if together else alone:
-        bound, is_attained = _bound(declaration, group, adjacency, facts)
-        epsilon = bound.epsilon(at)
-        low = max(low, epsilon.lower if is_attained else 0.0)
-        high = max(high, epsilon.upper)
-        mu = max(mu, bound.mu.upper)
+        numbers, is_attained = _numbers(declaration, group, adjacency, facts)
+        low = max(low, numbers.epsilon.lower if is_attained else 0.0)
+        high = max(high, numbers.epsilon.upper)
+        mu = max(mu, numbers.mu_upper)
     return mu, Interval(low, high)
 
 
-def _bound(
+class _Numbers(NamedTuple):
+    mu_upper: float
+    epsilon: Interval
+
+
+def _numbers(
     declaration: Declaration, releases: list[Release], adjacency: Adjacency, facts: Facts
-) -> tuple[ProvenBound, bool]:
+) -> tuple[_Numbers, bool]:
     """What is proven, and whether neighbours attain it (else its lower end says nothing)."""
-    terms = {"adjacency": adjacency, "unit": unit(declaration)}
+    terms = (adjacency, unit(declaration), delta(declaration))
     sampled = any(r.sampled for r in releases)
     attained = all(_is_attained(declaration, r, adjacency, facts) for r in releases)
     kind = declaration.sampling.used if facts.sampling else declaration.sampling.accounted
     if sampled and kind == "poisson":
         try:
             made = event(declaration, releases, adjacency, facts)
-            return account(made, **terms), attained  # type: ignore[arg-type]
+            return _account(_text(made), *terms), attained
         except UnsupportedEventError:  # an upper bound still holds without amplification
             pass
     plain = not sampled or kind == "all"  # otherwise fewer releases may hold one record
     try:
         made = event(declaration, releases, adjacency, facts, amplified=False)
-        return account(made, **terms), attained and plain  # type: ignore[arg-type]
+        return _account(_text(made), *terms), attained and plain
     except ParameterError:  # noise so small that no engine goes there: nothing is proven
-        return ProvenBound(mu=Interval(0.0, math.inf), **terms), False  # type: ignore[arg-type]
+        return _Numbers(math.inf, Interval(0.0, math.inf)), False
+
+
+def _text(made: dpe.DpEvent) -> str:
+    return json.dumps(to_dict(made))
+
+
+@lru_cache(maxsize=512)  # rules and views ask for the same events, and an engine may take a second
+def _account(text: str, adjacency: Adjacency, who: Unit, at: float) -> _Numbers:
+    bound = account(from_dict(json.loads(text)), adjacency=adjacency, unit=who)
+    return _Numbers(bound.mu.upper, bound.epsilon(at))
 
 
 def _is_attained(
     declaration: Declaration, release: Release, adjacency: Adjacency, facts: Facts
 ) -> bool:
-    if not facts.sensitivity or release.kind != "gaussian":
+    if not facts.sensitivity or release.kind == "none":
         return True
+    if release.kind == "pure":  # as declared, it stands for the worst of all pure mechanisms
+        return pure_excess(declaration, release, adjacency, facts) == 1.0
     if facts.inputs and private_inputs(declaration, release):
         return False
     if release.clip == "upload":
         return unit(declaration) == "client"
-    return release.divisor_source in ("public", "accounted")
+    return release.divisor_source == "public"

@@ -4,7 +4,9 @@ from dataclasses import dataclass, replace
 
 from ...accountant.adjacency import Adjacency, Unit
 from ...accountant.gaussian import epsilon_interval
-from .declaration import VIEWS, Declaration
+from .declaration import Declaration
+from .release import PUBLIC, Release
+from .sections import VIEWS
 
 DELTA = 1e-5  # where epsilon is given if the claim names no delta
 
@@ -47,6 +49,33 @@ NOISED = replace(DECLARED, unnoised=False)
 MECHANISM = replace(NOISED, inputs=False)
 
 
+def private_inputs(declaration: Declaration, release: Release) -> tuple[str, ...]:
+    """Components of this release that were trained on private records without noise."""
+    bad = {c.name for c in declaration.component if c.trained_on == "private"}
+    return tuple(name for name in release.inputs if name in bad)
+
+
+def private_sources(declaration: Declaration, release: Release) -> tuple[str, ...]:
+    """Why `release` holds private data although it is declared as public content, in words."""
+    readers = [
+        r.name
+        for r in declaration.release
+        if r.data == release.data != PUBLIC and not r.public_content
+    ]
+    why = []
+    if readers:
+        why.append(f"it reads {release.data!r}, the private records of {', '.join(readers)}")
+    if inputs := private_inputs(declaration, release):
+        why.append(f"it is computed with {', '.join(inputs)}, trained on private records")
+    return tuple(why)
+
+
+def is_silent(declaration: Declaration, release: Release) -> bool:
+    """Whether nothing private is in it: declared so, and nothing declared contradicts it."""
+    free = release.public_content and release.kind == "none"
+    return free and not private_sources(declaration, release)
+
+
 def adjacencies(declaration: Declaration) -> tuple[Adjacency, ...]:
     """The claim's relation; both readings of a fixed-size one where the claim names none."""
     found = declaration.claim.adjacency
@@ -75,8 +104,12 @@ def views(declaration: Declaration) -> tuple[str, ...]:
 
 
 def claimed_epsilon(declaration: Declaration) -> float | None:
-    """The largest epsilon that the claim allows at its delta; None if it states none."""
+    """The largest epsilon that the claim allows at its delta; None if it states neither.
+
+    A claim of both epsilon and mu is held to both.
+    """
     claim = declaration.claim
-    if claim.epsilon is not None:
+    if claim.mu is None:
         return claim.epsilon
-    return None if claim.mu is None else epsilon_interval(delta(declaration), mu=claim.mu)[0]
+    limit = epsilon_interval(delta(declaration), mu=claim.mu)[0]
+    return limit if claim.epsilon is None else min(limit, claim.epsilon)

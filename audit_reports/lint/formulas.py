@@ -9,7 +9,7 @@ from ...accountant import check
 from ...accountant.calibrate import calibrate_gaussian
 from ...accountant.errors import ParameterError
 from ...accountant.gaussian import mu_interval
-from .declaration import Formula, Release
+from .release import Formula, Release
 
 # The grid of orders in the public code of VPDR, utils, commit 51ba672.
 _ORDERS = (

@@ -94,9 +94,10 @@ def reach(
             if release.records_per_unit is None:
                 return math.inf
             uploads = float(release.records_per_unit)
-        # of a batch the divisor may be inside the clip, where it protects nothing
-        divisor = release.divisor if release.clip == "upload" else min(1.0, release.divisor)
-        return one * uploads / divisor
+        # of a batch the divisor may be inside the clip, and an upload with noise of its own is
+        # seen before it is averaged: there a divisor protects nothing
+        summed = release.clip == "upload" and declaration.claim.trust != "local-noise"
+        return one * uploads / (release.divisor if summed else min(1.0, release.divisor))
     records = 1.0
     if who != "example":
         if release.records_per_unit is None:

@@ -26,7 +26,13 @@ class Pattern(NamedTuple):
 
 PATTERNS: dict[str, Pattern] = {
     "V1": Pattern("the claim against exact accounting", ("H4",)),
-    "D1": Pattern("the claim is incomplete", ("H4",), ("claim",), ("P10", "P11"), ("claim",)),
+    "D1": Pattern(
+        "the claim is incomplete, or its trust does not fit what is seen",
+        ("H4",),
+        ("claim",),
+        ("P10", "P11"),
+        ("claim",),
+    ),
     "D2": Pattern(
         "noise is scaled to a smaller sensitivity than the clip gives",
         ("H2",),
@@ -51,7 +57,11 @@ PATTERNS: dict[str, Pattern] = {
         "the noise formula is not exact where it is used", (), ("F13",), ("P3",), ("L3",)
     ),
     "D7": Pattern(
-        "the sampler that runs is not the one accounted for", ("H3",), (), ("P4",), ("L9",)
+        "the sampler or schedule that runs is not the one accounted for",
+        ("H3",),
+        (),
+        ("P4",),
+        ("L9",),
     ),
     "D8": Pattern(
         "a value that depends on private data leaves without noise",

@@ -5,9 +5,12 @@ from collections.abc import Iterator
 
 from ....accountant.digits import at_most
 from .. import exact
-from ..declaration import NOT_STATED, Declaration
+from ..declaration import Declaration
 from ..findings import Finding
+from ..sections import NOT_STATED
 from .common import finding, quoted
+
+_LARGE_DELTA = 1e-3
 
 
 def complete(d: Declaration) -> Iterator[Finding]:
@@ -22,6 +25,8 @@ def complete(d: Declaration) -> Iterator[Finding]:
             "nothing, unless a guarantee about the outputs is wanted",
             refs=claim.refs,
         )
+        if d.mpc is not None:
+            yield from _unstated(d, ("trust", "views"))
         return
     missing = []
     if claim.epsilon is None and claim.mu is None:
@@ -49,13 +54,26 @@ def complete(d: Declaration) -> Iterator[Finding]:
             else (),
             refs=claim.refs,
         )
-    soft = []
-    if claim.trust == "not stated":
-        soft.append("trust (who adds the noise)")
-    if not claim.views:
-        soft.append("views (the adversaries that it covers)")
-    if claim.covers == NOT_STATED:
-        soft.append("covers")
+    if claim.delta is not None and claim.delta > _LARGE_DELTA:
+        yield finding(
+            "D1",
+            "warning",
+            "claim.delta",
+            f"delta is {claim.delta:g}: a mechanism that publishes each record with that "
+            "probability satisfies the claim",
+            "claim a delta far below one over the number of records",
+            refs=claim.refs,
+        )
+    yield from _unstated(d, ("trust", "views", "covers"))
+
+
+def _unstated(d: Declaration, names: tuple[str, ...]) -> Iterator[Finding]:
+    words = {
+        "trust": "trust (who adds the noise, or who sees what)",
+        "views": "views (the adversaries that it covers)",
+        "covers": "covers",
+    }
+    soft = [words[name] for name in names if getattr(d.claim, name) in (NOT_STATED, ())]
     if soft:
         yield finding(
             "D1",
@@ -63,7 +81,7 @@ def complete(d: Declaration) -> Iterator[Finding]:
             "claim",
             f"the claim does not state {', '.join(soft)}",
             f"state {', '.join(soft)} in [claim]",
-            refs=claim.refs,
+            refs=d.claim.refs,
         )
 
 
@@ -86,13 +104,27 @@ def holds(d: Declaration) -> Iterator[Finding]:
             "declare what these adversaries see, or name others in claim.views",
         )
         return
+    unseen = [v for v in d.claim.views if v not in exact.views(d) and not _less_than_seen(d, v)]
+    if unseen:
+        yield finding(
+            "V1",
+            "warning",
+            "claim.views",
+            f"the claim covers {quoted(unseen)}, but no [[release]] says what is seen there",
+            "declare what these adversaries see, or drop them from claim.views",
+            refs=d.claim.refs,
+        )
     void = [p.name for p in d.parameter if p.source == "private"]
+    void += ["rounds or participants"] if d.sampling.schedule == "private" else []
     caution = (
-        f".  Even this number is no bound while {quoted(void)} depend on private data (D9)"
+        f".  Even this number is no bound while {quoted(void)} depend on private data (D9, D7)"
         if void
         else ""
     )
-    above = [e for e in found if e.epsilon.upper > limit]
+    aside = [r.name for r in d.release if r.kind == "none" and r.name in d.claim.unprotected]
+    caution += f".  {quoted(aside)} is listed as unprotected and not counted" if aside else ""
+    mu = math.inf if d.claim.mu is None else d.claim.mu  # the whole curve, not one point of it
+    above = [e for e in found if e.epsilon.upper > limit or e.mu_upper > mu]
     if above:
         count = "is larger than" if any(e.epsilon.lower > limit for e in above) else "may exceed"
         yield finding(
@@ -100,7 +132,9 @@ def holds(d: Declaration) -> Iterator[Finding]:
             "error",
             "claim",
             f"with everything that is declared, exact epsilon {count} the claimed "
-            f"{at_most(limit, 6)}{caution}",
+            f"{at_most(limit, 6)}"
+            + ("" if mu == math.inf else f", or mu may exceed the claimed {mu:g}")
+            + caution,
             "mend what the other findings name, or claim the exact number",
             exact=found,
         )
@@ -110,7 +144,7 @@ def holds(d: Declaration) -> Iterator[Finding]:
             "info",
             "claim",
             f"the claimed epsilon {at_most(limit, 6)} holds for what is declared{caution}",
-            "nothing" if not void else "account for these parameters",
+            "nothing" if not void else "account for them",
             exact=found,
         )
     outside = [
@@ -131,3 +165,8 @@ def holds(d: Declaration) -> Iterator[Finding]:
             "name it in claim.views if it should be covered",
             exact=seen,
         )
+
+
+def _less_than_seen(d: Declaration, view: str) -> bool:
+    """Who queries a model sees a function of what its holder sees."""
+    return view == "querier" and "outsider" in {v for r in d.release for v in r.views}

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 
 from ....accountant.digits import at_least, at_most
+from ..declaration import Declaration
 from ..findings import Exact, Finding, Severity
 from ..patterns import PATTERNS
 
@@ -32,6 +33,15 @@ def finding(
         refs=tuple(ref for ref in refs if ref not in others) if code[0] != "S" else (code,),
         hazards=pattern.hazards,
     )
+
+
+def unpaid(d: Declaration, paid_by: Iterable[str]) -> str:
+    """Why these releases do not pay for something, in words; empty if they do."""
+    named = [r for r in d.release if r.name in set(paid_by)]
+    if not named:
+        return "no release is named that pays for it"
+    free = [r.name for r in named if r.kind == "none" or not r.charged]
+    return f"{quoted(free)} carry no noise, or are not counted" if free else ""
 
 
 def quoted(names: Iterable[str]) -> str:

@@ -67,6 +67,20 @@ def uncounted(d: Declaration) -> Iterator[Finding]:
                 ),
                 refs=release.refs,
             )
+    for release in d.release:
+        counted = (release.accounted_releases or release.releases) * (
+            release.accounted_tensors or release.tensors
+        )
+        if release.formula != "given" and release.formula_releases < counted:
+            yield finding(
+                "D5",
+                "warning",
+                f"release {release.name}",
+                f"sigma is computed for {release.formula_releases} releases, but {counted} are "
+                "accounted for",
+                "compute sigma for all releases: formula_releases",
+                refs=release.refs,
+            )
     free = [r for r in d.release if not r.charged and r.kind != "none"]
     if free:
         yield finding(

@@ -7,8 +7,9 @@ import dp_accounting.dp_event as dpe  # mypy cannot see the package's own re-exp
 from ....accountant.account import account
 from ....accountant.digits import at_least, at_most
 from .. import exact, formulas
-from ..declaration import Declaration, Release
+from ..declaration import Declaration
 from ..findings import Exact, Finding, Severity
+from ..release import Release
 from .common import finding
 
 _RANGE = {

@@ -1,4 +1,4 @@
-"""S1-S13: computations on secret shares. They protect inputs; what is opened is another matter.
+"""S3-S10: computations on secret shares. They protect inputs; `openings` are another matter.
 
 Sharing: polynomials of degree slices + colluders - 1 over a prime field; a product doubles it.
 Source: Lagrange coded computing, Yu et al., arXiv:1806.00939.
@@ -8,16 +8,17 @@ from collections.abc import Iterator
 from fractions import Fraction
 
 from ....accountant.digits import at_most
-from ..declaration import Declaration, Mpc
-from ..findings import Finding, Severity
+from ..declaration import Declaration
+from ..findings import Finding
+from ..sharing import Mpc
 from .common import finding
 
 
 def secret_sharing(d: Declaration) -> Iterator[Finding]:
-    """All S patterns."""
+    """S3-S10 and S12: clusters, field, parties."""
     if d.mpc is None:
         return
-    yield from _openings(d, d.mpc)
+    yield from _compared(d.mpc)
     yield from _clusters(d.mpc)
     yield from _field(d.mpc)
     yield from _parties(d.mpc)
@@ -26,7 +27,7 @@ def secret_sharing(d: Declaration) -> Iterator[Finding]:
 def largest_square(mpc: Mpc) -> int:
     """Largest n_s^2 d(i, s)^2 in units of 2^(-2 fraction_bits), a cluster of all clients.
 
-    >>> from ..declaration import Mpc
+    >>> from privassay.audit_reports.lint.sharing import Mpc
     >>> largest_square(Mpc(clients=10, slices=2, colluders=2, dropouts=0, prime=2**31 - 1,
     ...     fraction_bits=16, coordinate_bound=1.0, dimension=32))
     54975581388800
@@ -67,58 +68,7 @@ def decoded(value: int, prime: int) -> int:
     return residue - prime if residue > prime // 2 else residue
 
 
-def _openings(d: Declaration, mpc: Mpc) -> Iterator[Finding]:
-    claimed = d.claim.kind == "dp"
-    for opened in mpc.opened:
-        where = f"mpc.opened {opened.value}"
-        if opened.protected or opened.kind == "schedule":
-            continue
-        listed = opened.value in d.claim.unprotected
-        severity: Severity = "error" if claimed and not listed else "info" if listed else "warning"
-        code = "S11" if opened.kind == "served" else "S1"
-        yield finding(
-            code,
-            severity,
-            where,
-            f"{opened.value} is opened to {_reader(opened.to)} and no guarantee bounds what it "
-            "says about a client" + ("; listed as unprotected" if listed else ""),
-            "add noise to it under a client-level account, or list it in claim.unprotected",
-            refs=opened.refs,
-        )
-        if opened.kind == "distance" and not mpc.zero_sharing:
-            yield finding(
-                "S13",
-                "error",
-                where,
-                "the whole product polynomial is opened: it shows each slice's distance and "
-                "products of slices with masks, not only the sum",
-                "add a random sharing of zero (values that sum to zero) before opening",
-                refs=opened.refs,
-            )
-        if opened.kind == "distance" and opened.to != "client":
-            slices = mpc.slices if opened.per_slice and not mpc.zero_sharing else 1
-            needed = mpc.dimension // slices + 1
-            enough = opened.per_client >= needed
-            yield finding(
-                "S2",
-                "error" if enough else "warning",
-                where,
-                f"{opened.per_client} distances per client to known points are opened to "
-                f"{_reader(opened.to)}; {needed} determine {mpc.dimension} coordinates"
-                + (f" cut in {slices} slices" if slices > 1 else ""),
-                "send each distance to its own client only, or open noisy centres instead",
-                refs=opened.refs,
-            )
-        if opened.kind == "assignment" and opened.to != "client":
-            yield finding(
-                "S3",
-                "error",
-                where,
-                f"assignments are opened to {_reader(opened.to)}: they show which clients are "
-                "alike, for instance their domain",
-                "let each client compute its own assignment",
-                refs=opened.refs,
-            )
+def _compared(mpc: Mpc) -> Iterator[Finding]:
     if mpc.compared_with_dp:
         yield finding(
             "S12",
@@ -128,10 +78,6 @@ def _openings(d: Declaration, mpc: Mpc) -> Iterator[Finding]:
             "outputs against any reader: they are not points of one trade-off",
             "report confidentiality in transit, membership and theft apart",
         )
-
-
-def _reader(to: str) -> str:
-    return {"all": "everyone", "client": "its own client"}.get(to, f"the {to}")
 
 
 def _clusters(mpc: Mpc) -> Iterator[Finding]:
@@ -152,7 +98,7 @@ def _clusters(mpc: Mpc) -> Iterator[Finding]:
             f"{mpc.colluders} may collude: all but one member subtract their own inputs",
             f"set min_cluster to colluders + 2 = {mpc.colluders + 2} or more",
         )
-    sums = [o for o in mpc.opened if o.kind == "aggregate" and not o.protected]
+    sums = [o for o in mpc.opened if o.kind == "aggregate" and o.protected_by is None]
     if mpc.membership_changes and sums:
         known = any(o.kind == "assignment" and o.to != "client" for o in mpc.opened)
         yield finding(
@@ -204,7 +150,7 @@ def _field(mpc: Mpc) -> Iterator[Finding]:
             "an input beyond the bound gives wrong distances silently",
             "refuse to start unless the inequalities hold, and check every decoded value",
         )
-    if mpc.bound_source not in ("public", "accounted"):
+    if mpc.bound_source not in ("public", "noised"):
         yield finding(
             "S7",
             "error" if mpc.bound_source == "private" else "warning",
@@ -243,6 +189,16 @@ def _parties(mpc: Mpc) -> Iterator[Finding]:
             "mpc",
             why,
             "lower slices, colluders or dropouts, or take more clients",
+        )
+    spare = left - mpc.dropouts
+    if mpc.byzantine == "checked" and spare < 2 * mpc.colluders:
+        yield finding(
+            "S10",
+            "warning",
+            "mpc.byzantine",
+            f"replies are said to be checked, but {max(0, spare)} are left over, and "
+            f"{mpc.colluders} wrong shares need {2 * mpc.colluders}",
+            "take more clients, or fewer slices, colluders or dropouts",
         )
     if mpc.byzantine != "checked":
         stated = mpc.byzantine == "out-of-model"

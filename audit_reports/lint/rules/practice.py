@@ -1,27 +1,32 @@
 """D11-D14: noise generators, tuning, shared state and evidence, and code that differs from text."""
 
 import math
+import re
+import unicodedata
 from collections.abc import Iterator
 
 from ....accountant.digits import at_least, at_most
 from .. import exact, formulas
-from ..declaration import Declaration, Evidence, Release
+from ..declaration import Declaration
 from ..findings import Finding
-from .common import finding
+from ..release import Release
+from ..sections import Evidence
+from .common import finding, unpaid
 
 
 def randomness(d: Declaration) -> Iterator[Finding]:
     """D11: noise that others can compute again is no noise."""
     found = d.randomness
-    if d.claim.kind == "none" or found.generator == "system":
+    if (d.claim.kind == "none" and d.mpc is None) or found.generator == "system":
         return
+    what = "noise" if d.mpc is None else "noise and masks"
     note = f". {found.note}" if found.note else ""
     if found.generator == "not stated":
         yield finding(
             "D11",
             "warning",
             "randomness",
-            f"where the noise comes from is not stated{note}",
+            f"where {what} come{'s' if d.mpc is None else ''} from is not stated{note}",
             "state randomness.generator; draw noise from the operating system's generator",
             refs=found.refs,
         )
@@ -65,6 +70,15 @@ def tuning(d: Declaration) -> Iterator[Finding]:
             "parameters or the reported result were chosen on private data, and the runs behind "
             f"the choice are not counted{note}",
             "tune on public data, fix the choice beforehand, or count all runs",
+            refs=found.refs,
+        )
+    elif found.charged and (gap := unpaid(d, found.paid_by)):
+        yield finding(
+            "D12",
+            "warning",
+            "tuning",
+            f"the runs behind the choice are said to be counted, but {gap}{note}",
+            "declare a [[release]] for these runs, and name it in tuning.paid_by",
             refs=found.refs,
         )
 
@@ -118,7 +132,7 @@ def _invalid(evidence: Evidence) -> tuple[list[str], list[str]]:
 def fidelity(d: Declaration) -> Iterator[Finding]:
     """D14: statements against the code, choices at chance level, noise against signal."""
     for statement in d.statement:
-        if statement.says.strip() != statement.does.strip():
+        if _meaning(statement.says) != _meaning(statement.does):
             yield finding(
                 "D14",
                 "error" if statement.protects else "warning",
@@ -132,10 +146,26 @@ def fidelity(d: Declaration) -> Iterator[Finding]:
         yield from _signal(d, release)
 
 
+def _meaning(text: str) -> str:
+    """`text` without what only its spelling differs in: case, spaces, hyphens between letters.
+
+    A hyphen before a number is a sign, and one between a space and a word is an option: they stay.
+
+    >>> _meaning(" Client-level  noise. ") == _meaning("client_level noise")
+    True
+    >>> _meaning("weight -1") == _meaning("weight 1")
+    False
+    """
+    plain = unicodedata.normalize("NFC", text).casefold()
+    joined = re.sub(r"(?<=[^\W\d_])[-_\u2010-\u2015](?=[^\W\d_])", " ", plain)
+    return " ".join(joined.split()).rstrip(".")
+
+
 def _choice(release: Release) -> Iterator[Finding]:
     if release.kind != "pure" or release.score_range is None or release.chosen is None:
         return
-    scale = 2.0 * release.chosen * release.score_range / float(release.pure_epsilon or math.inf)
+    scaled_to = release.assumed_sensitivity or 2.0 * release.chosen * release.score_range
+    scale = scaled_to / float(release.pure_epsilon or math.inf)
     if scale <= 10.0 * release.score_range:
         return
     share = f" of {release.dimension}" if release.dimension else ""
@@ -147,7 +177,7 @@ def _choice(release: Release) -> Iterator[Finding]:
     )
     yield finding(
         "D14",
-        "warning",
+        "info",  # it costs utility; the guarantee stands
         f"release {release.name}",
         f"Laplace noise of scale {at_least(scale, 6)} is added to scores in a range of "
         f"{release.score_range:g} to choose {release.chosen}{share}{level}",

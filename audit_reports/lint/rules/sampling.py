@@ -32,6 +32,26 @@ def sampler(d: Declaration) -> Iterator[Finding]:
             refs=s.refs,
         )
         return
+    if "poisson" in (s.used, s.accounted) and not any(r.sampled for r in d.release):
+        yield finding(
+            "D7",
+            "warning",
+            "sampling",
+            "Poisson sampling is declared, but no [[release]] says sampled = true: nothing is "
+            "amplified",
+            "write sampled = true in each release that sees the sample only",
+            refs=s.refs,
+        )
+    if s.used in ("shuffled", "fixed-size") and d.claim.adjacency == "add-remove":
+        yield finding(
+            "D7",
+            "warning",
+            "sampling",
+            f'under "add-remove" one record less also moves others between {s.used} batches: more '
+            "than one contribution changes",
+            'claim "zero-out" or "replace-one", with public sizes, or sample by Poisson',
+            refs=s.refs,
+        )
     numbers = exact.account_all(d, Facts(sampling=True), "the sampler that runs")
     lower_rate = (s.rate or 1.0) > (s.accounted_rate or 1.0) and s.accounted == "poisson"
     if s.accounted != "all" and (s.used != s.accounted or lower_rate):

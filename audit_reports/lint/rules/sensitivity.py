@@ -3,12 +3,20 @@
 import math
 from collections.abc import Iterator
 
+from ....accountant.digits import at_most
 from .. import exact
-from ..declaration import Declaration, Release
+from ..declaration import Declaration
 from ..exact import Facts
 from ..findings import Finding
+from ..release import Release
 from .common import finding
 
+_COSTS = {
+    "clip": "in units of the noise, what is released can move further than the sensitivity that "
+    "the noise is scaled to: ",
+    "choice": "the noise on the scores is too small for the stated pure_epsilon: scores move ",
+    "answers": "the true answer is kept too often for the stated pure_epsilon: it costs ",
+}
 _ALONE = "true sensitivity, the rest as the system accounts it"
 
 
@@ -16,7 +24,7 @@ def scaled(d: Declaration) -> Iterator[Finding]:
     """D2: the assumed sensitivity against how far the clipped value can move."""
     alike: dict[str, list[Release]] = {}
     for release in d.release:
-        if release.kind != "gaussian" or release.clip == "none":
+        if release.bound == "nothing" or (release.bound == "clip" and release.clip == "none"):
             continue
         # mu over the accounted mu; what private models add is left to D10
         ratios = {a: exact.excess(d, release, a) for a in exact.adjacencies(d)}
@@ -26,22 +34,42 @@ def scaled(d: Declaration) -> Iterator[Finding]:
                 f"without limit under {adjacency}"
                 if ratio == math.inf
                 else f"{ratio:.4g} times as far under {adjacency}"
+                if release.bound != "answers"
+                else f"epsilon {at_most(ratio * float(release.pure_epsilon or 1.0), 6)} under "
+                f"{adjacency}"
                 for adjacency, ratio in wrong.items()
             )
-            alike.setdefault(text, []).append(release)
+            alike.setdefault(_COSTS[release.bound] + text, []).append(release)
     for text, releases in alike.items():
-        batch = any(r.clip == "batch" for r in releases)
+        shared = d.claim.unit == "user" and any(r.clip == "upload" for r in releases)
+        batch = any(r.clip == "batch" for r in releases if r.bound == "clip")
         yield finding(
             "D2",
             "error",
             _where(releases),
-            "in units of the noise, what is released can move further than the sensitivity that "
-            f"the noise is scaled to, for one {exact.unit(d)}: {text}",
+            f"for one {exact.unit(d)}, {text}",
             "scale the noise to the clip bound and the relation of the claim"
-            + (", or clip each record before the mean" if batch else ""),
+            + (", or clip each record before the mean" if batch else "")
+            + ('; if each user is one client, claim unit = "client"' if shared else ""),
             exact=exact.account_all(d, Facts(sensitivity=True), _ALONE),
             refs=_refs(releases),
         )
+
+
+def unstated(d: Declaration) -> Iterator[Finding]:
+    """D2: a pure epsilon that is said and not derived from anything declared."""
+    for release in d.release:
+        if release.kind == "pure" and release.bound == "nothing":
+            yield finding(
+                "D2",
+                "warning",
+                f"release {release.name}",
+                f"pure_epsilon = {release.pure_epsilon:g} is taken on trust: no sensitivity, range "
+                "of scores or probability of the true answer is stated that it follows from",
+                "state assumed_sensitivity with clip_norm (L1), or score_range with chosen, or "
+                "answers with keep_probability",
+                refs=release.refs,
+            )
 
 
 def clip_point(d: Declaration) -> Iterator[Finding]:
@@ -49,7 +77,7 @@ def clip_point(d: Declaration) -> Iterator[Finding]:
     who = exact.unit(d)
     alike: dict[str, list[Release]] = {}
     for release in d.release:
-        if release.kind == "gaussian" and (reason := _unclipped(d, release, who)):
+        if release.bound == "clip" and (reason := _unclipped(d, release, who)):
             alike.setdefault(reason, []).append(release)
     for reason, releases in alike.items():
         yield finding(

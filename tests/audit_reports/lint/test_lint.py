@@ -6,11 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from privassay.accountant.errors import ParameterError
 from privassay.accountant.gaussian import epsilon as gaussian_epsilon
 from privassay.audit_reports.lint import exact, reader
 from privassay.audit_reports.lint.findings import exit_code
 from privassay.audit_reports.lint.patterns import PATTERNS
 from privassay.audit_reports.lint.run import lint
+from privassay.mechanisms.released.dp_fpl import AsReleasedDpFpl
 
 SYSTEMS = Path(reader.__file__).parent / "systems"
 RELEASED = {
@@ -286,6 +288,7 @@ def test_poisson_samples_are_amplified_only_where_they_run():
         "rate": 0.01,
         "accounted_rate": 0.01,
     }
+    del data["release"][0]["formula_epsilon"], data["release"][0]["formula_releases"]
     data["release"][0] |= {
         **{"assumed_sensitivity": 0.3125, "formula": "given", "sigma": 0.8},
         **{"releases": 1000, "sampled": True},
@@ -319,3 +322,12 @@ def test_counted_facts_only_add_up():
             one = exact.Facts(**{fact: True})
             value = exact.account_all(declaration, one, "")[-1].epsilon.upper
             assert plain <= value <= full * (1 + 1e-12), (name, fact)
+
+
+def test_a_system_that_declares_itself_is_linted_as_its_declaration():
+    system = AsReleasedDpFpl(seed=1)
+    found = lint(system)
+    assert found == lint(system.declaration()) == lint("dp_fpl_as_released")
+    assert found != lint(AsReleasedDpFpl(seed=1, rounds=7)), "the declaration is a fixed text"
+    with pytest.raises(ParameterError, match="cannot be linted"):
+        lint(3.0)

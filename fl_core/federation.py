@@ -21,6 +21,8 @@ from . import checkpoint
 from .algorithms.base import Algorithm, Received, State
 from .clients import ClientData
 from .cohort import Cohort, Everyone
+from .engines.base import Engine
+from .engines.local import Local
 from .intake import Faults, break_rows, receive
 from .kernels.base import Params
 from .protection import Protection, Unprotected
@@ -101,6 +103,7 @@ def run(
     federation: Federation,
     ledger: Ledger,
     *,
+    engine: Engine | None = None,
     recorder: Recorder | None = None,
     folder: Path | None = None,
     name: str = "",
@@ -113,6 +116,7 @@ def run(
         federation: what is run.
         ledger: gets every release of the lowest-numbered replica before it is made; the other
             replicas are worlds of the same design.
+        engine: does the clients' work; in this process if not given. See `engine_parts`.
         recorder: keeps what left.
         folder: where checkpoints are kept; none if not given.
         name: hash of everything that determines the run (settings, data, program), so that a
@@ -124,53 +128,60 @@ def run(
         RecordError: the folder holds a checkpoint of another run.
     """
     algorithm, data, key = federation.algorithm, federation.data, federation.key
-    replicas = _replicas(data)
+    replicas, slot = _replicas(data), _slots(data)
     place = torch.searchsorted(replicas, data.replicas)
-    slot = _slots(data)
+    engine = engine or Local(*engine_parts(federation))
+    state, first, tally = algorithm.start(replicas, key), 0, Tally[str]()
     saved = None
     if folder is not None:
         saved = checkpoint.load(folder, run=name, device=data.x.device)
-    if saved is None:
-        state = algorithm.start(replicas, key)
-        personal, first, tally = algorithm.personal(data, key), 0, Tally[str]()
-    else:
-        state, personal, first = saved.state, saved.personal, saved.rounds
-        tally = Tally(saved.tally)
+    if saved is not None:
+        state, first, tally = saved.state, saved.rounds, Tally(saved.tally)
+        engine.restore(saved.personal)
+    raw = recorder is not None and recorder.layout.raw
     for round_ in range(first, federation.rounds):
         rows = federation.cohort.draw(data, round_, key).to(data.lengths.device)
         audited = rows if len(replicas) == 1 else rows[data.replicas[rows] == replicas[0]]
         ledger.write(federation.protection.entries(data, audited, round_, key))
-        sent = algorithm.broadcast(state)
         collected = _Collector(algorithm, data, len(replicas), int(slot.max()) + 1)
-        longest_first = data.lengths[rows].argsort(descending=True, stable=True)
-        for chunk in rows[longest_first].split(federation.chunk) if len(rows) else ():
-            some = data.take(chunk)
-            own = {n: v[chunk] for n, v in personal.items()}
-            received = {n: _to_rows(v, place[chunk]) for n, v in sent.items()}
-            raw, own = algorithm.update(received, own, some, round=round_, key=key)
-            for n, v in own.items():
-                personal[n][chunk] = v
-            noisy = federation.protection.rows(raw, some, round_, key)
+        for some, noisy, before in engine.work(rows, algorithm.broadcast(state), round_, raw=raw):
             arriving: Tensor | list[Tensor | None] = noisy
             if federation.faults is not None:
-                arriving = break_rows(noisy, some.clients.tolist(), round_, federation.faults)
+                names = data.clients[some].tolist()
+                arriving = break_rows(noisy, names, round_, federation.faults)
             uploads, arrived = receive(arriving, algorithm.upload_shape, tally)
             if recorder is not None:
-                recorder.uploads(round_, chunk.cpu(), uploads, arrived, raw)
-            collected.add(uploads, arrived, algorithm.weights(some), place[chunk], slot[chunk])
-        received_ = collected.result(federation.protection, replicas, round_, key)
-        state = algorithm.serve(state, received_, round=round_, key=key)
+                recorder.uploads(round_, some.cpu(), uploads, arrived, before)
+            weights = algorithm.weights(data.take(some))
+            collected.add(uploads, arrived, weights, place[some], slot[some])
+        received = collected.result(federation.protection, replicas, round_, key)
+        state = algorithm.serve(state, received, round=round_, key=key)
         if recorder is not None:
             recorder.broadcast(round_, algorithm.broadcast(state))
         done = round_ + 1
         if folder is not None and (done % every == 0 or done == federation.rounds):
             if recorder is not None:
                 recorder.flush()
-            found = checkpoint.Checkpoint(done, state, personal, dict(tally))
+            found = checkpoint.Checkpoint(done, state, engine.personal(), dict(tally))
             checkpoint.save(folder, found, run=name)
         say(done)
     hashes = recorder.hashes() if recorder is not None else {}
+    personal = engine.personal()
     return Outcome(state, personal, dict(tally), hashes, checkpoint.digest(state, personal))
+
+
+def engine_parts(
+    federation: Federation,
+) -> tuple[Algorithm, ClientData, Key, Protection, Tensor, int]:
+    """What every engine is built from: `RayShards(*engine_parts(federation), shards=2)`."""
+    return (
+        federation.algorithm,
+        federation.data,
+        federation.key,
+        federation.protection,
+        _replicas(federation.data),
+        federation.chunk,
+    )
 
 
 class _Collector:
@@ -212,11 +223,6 @@ class _Collector:
         if total is not None:
             total = protection.totals(total, replicas, round_, key)
         return Received(total, self._rows, self._arrived, self._weight)
-
-
-def _to_rows(value: Tensor, place: Tensor) -> Tensor:
-    """What each row's replica was sent; a view if there is one replica only."""
-    return value.expand(len(place), *value.shape[1:]) if len(value) == 1 else value[place]
 
 
 def _replicas(data: ClientData) -> Tensor:

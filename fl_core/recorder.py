@@ -92,13 +92,13 @@ class Recorder:
             _replace(index, json.dumps(content, indent=1).encode())
 
     def uploads(
-        self, round: int, rows: Tensor, values: Tensor, arrived: Tensor, raw: Tensor
+        self, round: int, rows: Tensor, values: Tensor, arrived: Tensor, raw: Tensor | None
     ) -> None:
         """What left some clients; the server sees it."""
         where = rows.numpy()
         self._arrays["uploads.npy"][round, where] = values.cpu().numpy()
         self._arrays["arrived.npy"][round, where] = arrived.cpu().numpy()
-        if self.layout.raw:
+        if raw is not None:
             self._arrays["raw.npy"][round, where] = raw.cpu().numpy()
 
     def broadcast(self, round: int, state: Mapping[str, Tensor]) -> None:

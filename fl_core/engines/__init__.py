@@ -1,0 +1,1 @@
+"""Where local work is done. The results do not depend on it."""

@@ -14,7 +14,7 @@ from ..accountant.ledger import Ledger
 from ..fl_core import simulate
 from ..fl_core.config import AuditFile, MechanismSection
 from ..fl_core.models.backbone import NAMES
-from ..fl_core.task import Task, fingerprint
+from ..fl_core.task import Task
 from ..fl_core.transcript import Transcript
 from ..mechanisms import catalog
 from ..mechanisms.base import Mechanism, SeededKey
@@ -150,7 +150,7 @@ def _run_assumptions(task: Task) -> tuple[Assumption, ...]:
 
 
 def _encoder_holds(task: Task) -> bool | None:
-    if fingerprint(task.backbone) != task.encoder_fingerprint:
+    if task.backbone.fingerprint() != task.encoder_fingerprint:
         return False
     return True if task.backbone.name in NAMES else None
 

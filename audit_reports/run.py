@@ -10,7 +10,7 @@ from typing import Any
 from ..accountant.errors import ConfigError
 from ..fl_core import config
 from ..fl_core.config import AuditFile
-from ..fl_core.task import Task, build, fingerprint
+from ..fl_core.task import Task, build
 from ..mechanisms.base import SeededKey
 from . import declared, hazards, inversion, membership, provenance, utility
 from .record import SCHEMA_VERSION, AuditRecord, parse, write
@@ -153,7 +153,7 @@ def _audit(
                 progress=reporter.bar("inversion"),
             ),
         )
-    same_encoder = fingerprint(task.backbone) == task.encoder_fingerprint
+    same_encoder = task.backbone.fingerprint() == task.encoder_fingerprint
     record = AuditRecord(
         schema_version=SCHEMA_VERSION,
         title=audit.title,

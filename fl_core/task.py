@@ -1,6 +1,5 @@
 """`Task`: who holds which records, as frozen public features, ready for stacked training."""
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,7 +34,7 @@ class Task:
         group_sizes: dimensions of the two public groups.
         public_group_norms: median norm of each group over the public images.
         hashes: SHA-256 of the images of each client and of the encoder's weights.
-        encoder_fingerprint: `fingerprint` of the encoder in memory, before anything ran.
+        encoder_fingerprint: fingerprint of the encoder in memory, before anything ran.
     """
 
     clients: tuple[str, ...]
@@ -126,7 +125,7 @@ def build(audit: AuditFile, *, folder: Path, say: Say) -> Task:
         hashes={f"{s.name} train": s.sha256 for s in train}
         | {f"{s.name} test": s.sha256 for s in test}
         | {"encoder": backbone.sha256},
-        encoder_fingerprint=fingerprint(backbone),
+        encoder_fingerprint=backbone.fingerprint(),
     )
 
 
@@ -143,19 +142,6 @@ def group_sizes(audit: AuditFile) -> tuple[int, int]:
             f"{audit.model.dimensions} dimensions leaves a group empty"
         )
     return leading, audit.model.dimensions - leading
-
-
-def fingerprint(backbone: Backbone) -> str:
-    """SHA-256 of the encoder's parameters *and buffers* in memory.
-
-    Batch-normalisation statistics are buffers: an encoder in training mode would take up private
-    data through them.
-    """
-    digest = hashlib.sha256()
-    for name, value in backbone.state().items():
-        digest.update(name.encode())
-        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()
 
 
 def _projection(

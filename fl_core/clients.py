@@ -68,8 +68,9 @@ class ClientData:
                 f"{len(x)} records with {len(y)} labels, {count} parts, {len(who)} clients and "
                 f"{len(which)} replicas do not fit together"
             )
-        if count and int(torch.stack([who, which]).min()) < 0:
-            raise ConfigError("clients and replicas are numbers >= 0")
+        numbers = torch.stack([who, which])
+        if count and not 0 <= int(numbers.min()) <= int(numbers.max()) < 2**32:
+            raise ConfigError("clients and replicas are numbers from 0 to 2**32 - 1")
         if len(torch.unique(torch.stack([who, which]), dim=1).T) != count:
             raise ConfigError("two rows are the same client of the same replica")
         lengths = torch.tensor([len(part) for part in parts], dtype=torch.int64)

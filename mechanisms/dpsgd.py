@@ -11,7 +11,7 @@ from ..accountant import check
 from ..accountant.assumption import Assumption
 from ..accountant.errors import ParameterError
 from .assumed import DOUBLE_PRECISION, NAN_IS_ZERO, fixed_divisor, public
-from .base import Key, Point
+from .base import Key, Point, noise_like
 from .clipping import Clip
 
 
@@ -56,8 +56,19 @@ class DpSgd:
         """Noisy gradients, float[..., dim], of per-example gradients float[..., n, dim]."""
         taken = self.sample(tuple(payload.shape[:-1]), key).to(payload.device)
         total = torch.where(taken.unsqueeze(-1), self.contribution(payload), 0.0).sum(dim=-2)
-        noise = key.child("noise").normal(*total.shape).to(total)
-        return (total + self.noise_multiplier * self.clip_norm * noise) / self.expected_batch
+        return self.noisy_mean(total, key)
+
+    def noisy_mean(self, clipped_sum: Tensor, key: Key) -> Tensor:
+        """Noise on a sum that is clipped already, over the public divisor.
+
+        Args:
+            clipped_sum: float[..., dim]: sum of the sampled examples' gradients, each of norm at
+                most `clip_norm`; zeros if no example was drawn: noise leaves then, too.
+            key: of this step alone.
+        """
+        noise = noise_like(clipped_sum, key.child("noise"))
+        total = clipped_sum + self.noise_multiplier * self.clip_norm * noise
+        return total / self.expected_batch
 
     def event(self, steps: int = 1) -> dpe.DpEvent:
         """`steps` steps; add or remove one example of one client.

@@ -167,7 +167,8 @@ def squares(params: Params, found: dict[str, Factors]) -> Tensor:
             size.add_(1.0)
         length = torch.linalg.vector_norm(output, dim=-1, dtype=torch.float64)
         parts.append(size.mul_(length.square_()))
-    return sum(parts[1:], start=parts[0])
+    total: Tensor = sum(parts[1:], start=parts[0])
+    return total
 
 
 def weighted_sums(params: Params, found: dict[str, Factors], clipped: Clipped) -> Params:
@@ -192,4 +193,4 @@ def mlp(sizes: tuple[int, ...]) -> Stacked:
     body: list[Layer] = []
     for number, (a, b) in enumerate(zip(sizes[:-2], sizes[1:-1], strict=True), start=1):
         body += [Linear(str(number), a, b), Relu()]
-    return Stacked(tuple(body), (Linear(str(len(sizes) - 1), *sizes[-2:]),))
+    return Stacked(tuple(body), (Linear(str(len(sizes) - 1), sizes[-2], sizes[-1]),))

@@ -129,7 +129,8 @@ def run(
     """
     algorithm, data, key = federation.algorithm, federation.data, federation.key
     replicas, slot = _replicas(data), _slots(data)
-    place = torch.searchsorted(replicas, data.replicas)
+    place, weights = torch.searchsorted(replicas, data.replicas), algorithm.weights(data)
+    clients = int(slot.max()) + 1
     engine = engine or Local(*engine_parts(federation))
     state, first, tally = algorithm.start(replicas, key), 0, Tally[str]()
     saved = None
@@ -143,7 +144,7 @@ def run(
         rows = federation.cohort.draw(data, round_, key).to(data.lengths.device)
         audited = rows if len(replicas) == 1 else rows[data.replicas[rows] == replicas[0]]
         ledger.write(federation.protection.entries(data, audited, round_, key))
-        collected = _Collector(algorithm, data, len(replicas), int(slot.max()) + 1)
+        collected = _Collector(algorithm, data, len(replicas), clients)
         for some, noisy, before in engine.work(rows, algorithm.broadcast(state), round_, raw=raw):
             arriving: Tensor | list[Tensor | None] = noisy
             if federation.faults is not None:
@@ -152,8 +153,7 @@ def run(
             uploads, arrived = receive(arriving, algorithm.upload_shape, tally)
             if recorder is not None:
                 recorder.uploads(round_, some.cpu(), uploads, arrived, before)
-            weights = algorithm.weights(data.take(some))
-            collected.add(uploads, arrived, weights, place[some], slot[some])
+            collected.add(uploads, arrived, weights[some], place[some], slot[some])
         received = collected.result(federation.protection, replicas, round_, key)
         state = algorithm.serve(state, received, round=round_, key=key)
         if recorder is not None:

@@ -67,18 +67,25 @@ def steps(
         # spoil this row in spite of its weight of zero.
         records = torch.where(turn < data.lengths.unsqueeze(1), records, records[:, :1])
         for start in range(0, longest, batch_size):
-            left = (data.lengths - start).clamp(max=batch_size)
-            least = batch_size if full_batches_only else 1
-            active = int((left >= least).sum())
-            for first, last in _segments(left[:active].tolist()):
-                width = int(left[first])
-                batch = left[first:last].unsqueeze(1)
-                inside = torch.arange(width, device=batch.device) < batch
+            least = start + (batch_size if full_batches_only else 1)
+            left = [min(n - start, batch_size) for n in lengths if n >= least]
+            for first, last in _segments(left):
+                width = left[first]
                 yield Step(
                     rows=slice(first, last),
                     records=records[first:last, start : start + width],
-                    weights=inside / batch.double(),
+                    weights=_weights(left[first:last], records.device),
                 )
+
+
+def _weights(batch: list[int], device: torch.device) -> Tensor:
+    """float64[rows, width]: each row's records count 1 / batch, its padding 0."""
+    width = batch[0]
+    if batch[-1] == width:  # batches fall: all are full
+        one = torch.full((1, 1), 1.0 / width, dtype=torch.float64, device=device)
+        return one.expand(len(batch), width)
+    sizes = torch.tensor(batch, device=device).unsqueeze(1)
+    return (torch.arange(width, device=device) < sizes) / sizes.double()
 
 
 def _segments(left: list[int]) -> Iterator[tuple[int, int]]:

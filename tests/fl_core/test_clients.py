@@ -55,7 +55,9 @@ def test_no_rows():
         ({"parts": [[0], [1]], "clients": [1]}, "do not fit together"),
         ({"parts": [[0], [1]], "replicas": [0]}, "do not fit together"),
         ({"parts": [[0], [1]], "clients": [1, 1]}, "same client"),
-        ({"parts": [[0]], "clients": [-1]}, "numbers >= 0"),
+        ({"parts": [[0]], "clients": [-1]}, "numbers from 0 to"),
+        ({"parts": [[0]], "clients": [2**32]}, "numbers from 0 to"),
+        ({"parts": [[0]], "replicas": [2**32]}, "numbers from 0 to"),
         ({"parts": [[0]], "y": Y[:9]}, "9 labels"),
     ],
 )

@@ -19,6 +19,8 @@ Adjacency = Literal["add-remove", "replace-one", "zero-out"]
 Unit = Literal["example", "user", "client"]
 
 ADJACENCIES: tuple[str, ...] = get_args(Adjacency)
+FIXED_SIZE: tuple[Adjacency, ...] = ("replace-one", "zero-out")
+"""The adjacencies under which no record comes or goes: sizes, batches and cohorts stay."""
 UNITS: tuple[str, ...] = get_args(Unit)
 
 

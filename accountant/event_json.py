@@ -16,6 +16,7 @@ from .events import (
     ParallelDpEvent,
     PureDpEvent,
     RandomAllocationDpEvent,
+    RestrictedDpEvent,
     ShuffledBatchesDpEvent,
     ShuffledDpEvent,
 )
@@ -31,6 +32,7 @@ _CLASSES: dict[str, type[dpe.DpEvent]] = {
         ShuffledBatchesDpEvent,
         ShuffledDpEvent,
         ParallelDpEvent,
+        RestrictedDpEvent,
         dpe.NoOpDpEvent,
         dpe.NonPrivateDpEvent,
         dpe.UnsupportedDpEvent,

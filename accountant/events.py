@@ -11,6 +11,7 @@ import attr
 import dp_accounting.dp_event as dpe  # mypy cannot see the package's own re-exports
 
 from . import check
+from .adjacency import ADJACENCIES
 from .errors import ParameterError, UnsupportedEventError
 
 
@@ -24,6 +25,19 @@ def _matrix(rows: Any) -> tuple[tuple[float, ...], ...]:
 
 def _events(values: Iterable[dpe.DpEvent]) -> tuple[dpe.DpEvent, ...]:
     return tuple(values)
+
+
+def _adjacencies(names: Any) -> tuple[str, ...]:
+    # one order and no repeats, so that equal restrictions are equal events
+    given = () if isinstance(names, str) else tuple(names)
+    if not given:
+        raise ParameterError(
+            f"adjacencies must be a tuple that names one or more of {', '.join(ADJACENCIES)}, "
+            f"but is {names!r}"
+        )
+    for name in given:
+        check.one_of(ADJACENCIES, adjacencies=name)
+    return tuple(name for name in ADJACENCIES if name in given)
 
 
 @attr.s(frozen=True, slots=True, auto_attribs=True)
@@ -188,3 +202,21 @@ class ParallelDpEvent(dpe.DpEvent):
                 f"  It needs a rule that looks at one record alone, one of {PARTITIONS}. "
                 "Compose the releases in sequence (ComposedDpEvent) instead."
             )
+
+
+@attr.s(frozen=True, slots=True, auto_attribs=True)
+class RestrictedDpEvent(dpe.DpEvent):
+    """A release that is what `event` says under `adjacencies`, and anything at all under others.
+
+    For releases in which a record that comes or goes changes more than a sum (batches, counts,
+    who uploads), and for noise that is made for one adjacency. Under the named ones it costs what
+    `event` costs; accounting under any other is refused, also where a combinator around it needs
+    another one inside (`restricted`). If both add-remove and zero-out are named, a contribution
+    that is zero is as good as an absent one.
+
+    Raises:
+        ParameterError: no adjacency, or one that does not exist.
+    """
+
+    event: dpe.DpEvent
+    adjacencies: tuple[str, ...] = attr.ib(converter=_adjacencies)

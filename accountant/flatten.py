@@ -20,18 +20,10 @@ from .geometry import root_interval
 from .pairs import amplified, atoms, laplace, mixtures, random_allocation, shuffle
 from .pairs.base import Pair
 from .pairs.with_replacement import with_replacement
-from .reduce import (
-    NOTHING,
-    Squared,
-    inside,
-    is_gaussian,
-    repetitions,
-    shown,
-    squared,
-    times,
-    trimmed,
-)
+from .rebuild import inside, shown
+from .reduce import NOTHING, Squared, is_gaussian, repetitions, squared, times, trimmed
 from .renyi_terms import RenyiTerm, Selected, UpperOnly, ZCdp
+from .restricted import unrestricted
 
 _MOST_ALLOCATED = 9  # mu^2 that the pairs of random allocation are made for
 _MOST_PURE, _LEAST_PURE = 690.0, 1e-150  # epsilons that a pair can hold
@@ -75,13 +67,14 @@ def flatten(event: dpe.DpEvent, *, adjacency: Adjacency, group_size: int = 1) ->
         group_size: how many records change together, >= 1.
 
     Raises:
-        UnsupportedEventError: a part for which nothing is proven; named.
+        UnsupportedEventError: a part for which nothing is proven, or that does not hold under the
+            adjacency; named.
         ParameterError: a number in the event outside its range.
     """
     check.count(group_size=group_size)
-    contribution_factor(adjacency)
+    plain = unrestricted(event, adjacency)
     walker = _Walker(adjacency, group_size)
-    walker.walk(event, 1, type(event).__name__)
+    walker.walk(plain, 1, type(plain).__name__)
     return walker.parts
 
 
@@ -90,12 +83,14 @@ def alternatives(
 ) -> list[dpe.DpEvent]:
     """The distinct events of which one record enters one; [event] if it is not parallel.
 
-    Gaussians in parallel are left alone: `reduce` handles them anywhere in the tree.
+    Gaussians in parallel are left alone: `reduce` handles them anywhere in the tree. Restrictions
+    are checked against the adjacency, and gone in what is returned.
 
     Raises:
         UnsupportedEventError: parallel over labels under replace-one, or for groups, and not all
-            Gaussian.
+            Gaussian; or a part that does not hold under the adjacency.
     """
+    event = unrestricted(event, adjacency)
     if not isinstance(event, events.ParallelDpEvent) or is_gaussian(event):
         return [event]
     if group_size > 1:

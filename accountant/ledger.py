@@ -12,7 +12,6 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any, BinaryIO, Self
 
 import dp_accounting.dp_event as dpe
@@ -22,8 +21,7 @@ from .adjacency import ADJACENCIES, UNITS, Adjacency, Unit
 from .errors import LedgerError
 from .event_json import from_dict, to_dict
 from .events import ParallelDpEvent
-from .flatten import flatten
-
+from .flatten import alternatives, flatten
 
 EVERYONE = "*"
 """Client of a release that any client's records can enter, such as a sum over clients."""
@@ -66,6 +64,7 @@ class Ledger:
     Raises:
         LedgerError: the file is damaged before its last line, cannot be read or written, was
             begun for another adjacency, unit or sampling, or another process holds it.
+        UnsupportedEventError: as in `write`, of an event in the file.
     """
 
     def __init__(
@@ -90,6 +89,7 @@ class Ledger:
             try:
                 header, entries = _read(self._file)
                 self._begin(header)
+                self._prove(entries)
                 self._remember(self._fresh(entries))
             except BaseException:
                 self.close()
@@ -108,8 +108,8 @@ class Ledger:
             LedgerError: the same seeded noise was used for another release, or no client is named.
         """
         given = list(entries)
+        self._prove(given)
         for entry in given:
-            self._prove(entry.event)
             if not entry.client:
                 raise LedgerError(f"release {entry.release!r} names no client; who holds its data?")
         fresh = self._fresh(given)
@@ -144,7 +144,7 @@ class Ledger:
         """
         if self.unit == "user":
             return _sequence(self._entries)
-        clients = {e.client for e in self._entries}
+        clients = {e.client for e in self._entries} - {EVERYONE} or {EVERYONE}
         return _parallel(
             [self._client_event(client) for client in sorted(clients)], partition="client"
         )
@@ -158,21 +158,22 @@ class Ledger:
         parts = [_sequence(shared + [e for e in mine if e.label == label]) for label in labels]
         return _parallel(parts, partition="label")
 
-    def _prove(self, event: dict[str, Any]) -> None:
+    def _prove(self, entries: list[LedgerEntry]) -> None:
         """Raise if nothing is proven about an event; each distinct one is looked at once."""
-        text = json.dumps(event, sort_keys=True)
-        if text not in self._sound:
-            flatten(from_dict(event), adjacency=self.adjacency)
-            self._sound.add(text)
+        for entry in entries:
+            is_part = bool(entry.label) and self.unit == "example"
+            text = json.dumps([is_part, entry.event], sort_keys=True)
+            if text not in self._sound:
+                event = from_dict(entry.event)
+                flatten(event, adjacency=self.adjacency)
+                if is_part:  # equal parts are merged later, but a record may change its label
+                    alternatives(ParallelDpEvent((event,), "label"), self.adjacency, 1)
+                self._sound.add(text)
 
     def _begin(self, header: dict[str, Any] | None) -> None:
         """Write the header of a new file, or compare that of an old one."""
-        ours = {
-            "ledger": 1,
-            "adjacency": self.adjacency,
-            "unit": self.unit,
-            "sampling": self.sampling,
-        }
+        terms = {"adjacency": self.adjacency, "unit": self.unit, "sampling": self.sampling}
+        ours = {"ledger": 1} | terms
         if header is None:
             self._append(json.dumps(ours, sort_keys=True).encode() + b"\n")
         elif header != ours:
@@ -220,12 +221,7 @@ class Ledger:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
 

@@ -19,6 +19,7 @@ from .flatten import Parts, flatten
 from .geometry import root_interval
 from .pairs import atoms, laplace
 from .peers import FLOOR, PeerResult, compare
+from .restricted import unrestricted
 
 _FAILS = (ValueError, RuntimeError, AssertionError, OverflowError, NotImplementedError, MemoryError)
 _RELATIONS = {
@@ -35,6 +36,7 @@ class _NotAskedError(Exception):
 def ask_all(bound: ProvenBound, delta: float, event: dpe.DpEvent) -> list[PeerResult]:
     """Every peer's epsilon at `delta`, with a note on how it compares to ours."""
     ours = bound.epsilon(delta)
+    event = unrestricted(event, bound.adjacency)
     peers: dict[str, Callable[[], tuple[float, float]]] = {
         "dp-accounting RDP": lambda: _dp_accounting("rdp", bound, delta, event),
         "dp-accounting PLD": lambda: _dp_accounting("pld", bound, delta, event),

@@ -1,4 +1,4 @@
-"""An event tree with parts of it replaced."""
+"""Event trees: parts of them replaced, and places in them named."""
 
 from collections.abc import Callable
 from typing import Any
@@ -43,3 +43,14 @@ def without_allocation(event: dpe.DpEvent) -> Any:
         return value
 
     return rebuilt(event, change)
+
+
+def inside(where: str, field: str, event: object) -> str:
+    """The place of a sub-event, for messages."""
+    return f"{where}.{field} ({type(event).__name__})"
+
+
+def shown(event: object) -> str:
+    """An event for messages, cut to 200 characters."""
+    text = repr(event)
+    return text if len(text) <= 200 else f"{text[:200]}..."

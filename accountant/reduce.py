@@ -13,8 +13,15 @@ import dp_accounting.dp_event as dpe  # mypy cannot see the package's own re-exp
 from . import check
 from .adjacency import Adjacency, contribution_factor
 from .errors import ParameterError, UnsupportedEventError
-from .events import CorrelatedGaussianDpEvent, GroupwiseGaussianDpEvent, ParallelDpEvent
+from .events import (
+    CorrelatedGaussianDpEvent,
+    GroupwiseGaussianDpEvent,
+    ParallelDpEvent,
+    RestrictedDpEvent,
+)
 from .geometry import Exact, covariance_mu_interval, root_interval, square, squared_clip_mu
+from .rebuild import inside, shown
+from .restricted import unrestricted
 
 SUPPORTED = (
     "GaussianDpEvent, GroupwiseGaussianDpEvent, CorrelatedGaussianDpEvent, NoOpDpEvent and "
@@ -46,7 +53,8 @@ def gaussian_mu(
         group_size: how many records change together, >= 1.
 
     Raises:
-        UnsupportedEventError: a part of the event for which no exact mu is known.
+        UnsupportedEventError: a part of the event for which no exact mu is known, or that does
+            not hold under the adjacency.
         ParameterError: a number in the event outside its range.
 
     >>> gaussian_mu(dpe.SelfComposedDpEvent(dpe.GaussianDpEvent(10.0), 100), adjacency="add-remove")
@@ -54,7 +62,8 @@ def gaussian_mu(
     """
     check.count(group_size=group_size)
     scale = (Fraction(contribution_factor(adjacency)) * group_size) ** 2
-    lower, upper = squared(event, type(event).__name__)
+    plain = unrestricted(event, adjacency)
+    lower, upper = squared(plain, type(plain).__name__)
     return root_interval(times(scale, lower))[0], root_interval(times(scale, upper))[1]
 
 
@@ -71,7 +80,7 @@ def is_gaussian(event: dpe.DpEvent) -> bool:
             return True
         case dpe.ComposedDpEvent() | ParallelDpEvent():
             return isinstance(event.events, list | tuple) and all(map(is_gaussian, event.events))
-        case dpe.SelfComposedDpEvent():
+        case dpe.SelfComposedDpEvent() | RestrictedDpEvent():
             return is_gaussian(event.event)
         case dpe.PoissonSampledDpEvent():
             return event.sampling_probability in (0.0, 1.0) and is_gaussian(event.event)
@@ -80,6 +89,8 @@ def is_gaussian(event: dpe.DpEvent) -> bool:
 
 def squared(event: dpe.DpEvent, where: str) -> Squared:
     """Lower and upper end of mu^2 for a contribution of one record, without the adjacency's factor.
+
+    Restrictions are refused here: they are checked against the adjacency before (`unrestricted`).
 
     Raises:
         UnsupportedEventError: not a Gaussian.
@@ -160,17 +171,6 @@ def repetitions(count: object, where: str) -> int:
 
 def _checked(validator: object, where: str, name: str, value: object) -> None:
     validator(**{f"{name} at {where}": value})  # type: ignore[operator]
-
-
-def inside(where: str, field: str, event: dpe.DpEvent) -> str:
-    """The place of a sub-event, for messages."""
-    return f"{where}.{field} ({type(event).__name__})"
-
-
-def shown(event: object) -> str:
-    """An event for messages, cut to 200 characters."""
-    text = repr(event)
-    return text if len(text) <= 200 else f"{text[:200]}..."
 
 
 def times(factor: Fraction | int, squared: Exact) -> Exact:

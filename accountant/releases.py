@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import dp_accounting.dp_event as dpe  # mypy cannot see the package's own re-exports
 
 from . import events
+from .adjacency import ADJACENCIES
 from .digits import at_least, at_most
 
 _MOST_NODES = 200_000  # of a tree that is walked; a larger one is described as far as that
@@ -49,6 +50,10 @@ def releases(event: dpe.DpEvent, unit: str = "example") -> Releases:
             needs.add(node.partition)
             inside = (f"on one part of the data, split by {node.partition}", *around)
             stack.extend((child, count, inside) for child in reversed(node.events))
+        elif isinstance(node, events.RestrictedDpEvent):
+            holds = f"which holds under {' and '.join(node.adjacencies)} only"
+            everywhere = len(node.adjacencies) == len(ADJACENCIES)
+            stack.append((node.event, count, around if everywhere else (holds, *around)))
         elif (found := _around(node, unit)) is not None:
             words, need = found
             needs.add(need)

@@ -9,7 +9,7 @@ pins, so each needs its own. Without one the peer is left out, and the table say
 (a) speed: the common workload (peers/workload.py). Passes of all systems alternate, so that a busy
 machine is busy for all; the smallest time of each counts. Start-up is not counted.
 (b) scale: 100 to 100,000 virtual clients of 15 records, one round, each in a process of its own.
-(c) replicas: 200 replicas of a 10-round FedProto run, stacked and one after another.
+(c) replicas: 200 replicas of a 10-round FedProto run, stacked and one after another (replicas.py).
 """
 
 import argparse
@@ -265,9 +265,9 @@ def main():
     if "scale" in arguments.only:
         found["scale"] = scale()
     if "replicas" in arguments.only:
-        from replicas import measure
+        import replicas
 
-        found["replicas"] = measure()
+        found["replicas"] = [replicas.measure(200, **case) for case in replicas.CASES]
     if arguments.json:
         print(json.dumps(found))
         return

@@ -31,6 +31,13 @@ from privassay.mechanisms.base import SeededKey
 CLIENTS, CLASSES, DIM, ROUNDS, RATE = 4, 10, 64, 10, 0.1
 KEY = SeededKey(0)
 FEW = 3
+CASES = [
+    {"records": 40, "batch": 4, "width": 8, "hidden": 32, "optimizer": "sgd"},
+    {"records": 40, "batch": 10, "width": 8, "hidden": 32, "optimizer": "sgd"},
+    {"records": 40, "batch": 10, "width": 16, "hidden": 64, "optimizer": "sgd"},
+    {"records": 40, "batch": 10, "width": 16, "hidden": 64, "optimizer": "adamw"},
+    {"records": 100, "batch": 32, "width": 16, "hidden": 64, "optimizer": "sgd"},
+]
 
 
 def data(records, replicas):
@@ -142,14 +149,7 @@ def main():
     replicas = 200
     if "--replicas" in sys.argv:
         replicas = int(sys.argv[sys.argv.index("--replicas") + 1])
-    cases = [
-        {"records": 40, "batch": 4, "width": 8, "hidden": 32, "optimizer": "sgd"},
-        {"records": 40, "batch": 10, "width": 8, "hidden": 32, "optimizer": "sgd"},
-        {"records": 40, "batch": 10, "width": 16, "hidden": 64, "optimizer": "sgd"},
-        {"records": 40, "batch": 10, "width": 16, "hidden": 64, "optimizer": "adamw"},
-        {"records": 100, "batch": 32, "width": 16, "hidden": 64, "optimizer": "sgd"},
-    ]
-    for case in cases:
+    for case in CASES:
         found = measure(replicas, **case)
         if "--json" in sys.argv:
             print(json.dumps(found))

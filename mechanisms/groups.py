@@ -16,10 +16,10 @@ from ..accountant import check
 from ..accountant.adjacency import ADJACENCIES, Adjacency
 from ..accountant.assumption import Assumption
 from ..accountant.errors import ParameterError
+from ..accountant.events import RestrictedDpEvent
 from .assumed import DOUBLE_PRECISION, NAN_IS_ZERO, fixed_divisor, public
 from .base import Key, Point
 from .clipping import Clip
-from .relations import exchanges_only
 from .selection import GumbelTopK, LaplaceTopK
 
 Origin = Literal["public", "noisy release", "paid estimate", "private records"]
@@ -171,7 +171,8 @@ class SecondMoments:
         if adjacency != "replace-one":
             return dpe.GaussianDpEvent(self.noise_multiplier)
         gain = math.sqrt(2.0) * (1.0 - 2.0**-50)
-        return exchanges_only(dpe.GaussianDpEvent(self.noise_multiplier * gain))
+        noise = dpe.GaussianDpEvent(self.noise_multiplier * gain)
+        return RestrictedDpEvent(noise, ("replace-one",))
 
     def assumptions(self) -> tuple[Assumption, ...]:
         """What the proof needs."""

@@ -14,12 +14,13 @@ import torch
 from torch import Tensor
 
 from ..accountant import check
+from ..accountant.adjacency import FIXED_SIZE
 from ..accountant.assumption import Assumption
 from ..accountant.errors import ParameterError
+from ..accountant.events import RestrictedDpEvent
 from .assumed import DOUBLE_PRECISION, NAN_IS_ZERO, public
 from .base import Key, Point, noise_like
 from .clipping import Clip
-from .relations import fixed_size
 
 Rule = Literal["both", "ffa", "rolora"]
 
@@ -107,7 +108,7 @@ class JointDeltaUpload:
         """
         check.count(participations=participations)
         one = dpe.GaussianDpEvent(self.noise_multiplier)
-        return fixed_size(dpe.SelfComposedDpEvent(one, participations))
+        return RestrictedDpEvent(dpe.SelfComposedDpEvent(one, participations), FIXED_SIZE)
 
     def assumptions(self) -> tuple[Assumption, ...]:
         """What the proof needs."""

@@ -15,12 +15,13 @@ import torch
 from torch import Tensor
 
 from ..accountant import check
+from ..accountant.adjacency import FIXED_SIZE
 from ..accountant.assumption import Assumption
 from ..accountant.errors import ParameterError
+from ..accountant.events import RestrictedDpEvent
 from .assumed import DOUBLE_PRECISION, NAN_IS_ZERO, fixed_divisor, public
 from .base import Key, Point, noise_like
 from .clipping import Clip
-from .relations import fixed_size
 
 Sign = Literal["minus", "plus"]
 View = Literal["server", "peer", "outsider"]
@@ -114,7 +115,7 @@ class PromptGradients:
         """
         check.count(rounds=rounds)
         one = dpe.GaussianDpEvent(self.noise_multiplier)
-        return fixed_size(dpe.SelfComposedDpEvent(one, rounds))
+        return RestrictedDpEvent(dpe.SelfComposedDpEvent(one, rounds), FIXED_SIZE)
 
     def assumptions(self) -> tuple[Assumption, ...]:
         """What the proof needs."""
@@ -190,10 +191,10 @@ class TwoTierNoise:
         check.one_of(get_args(View), view=view)
         if view == "server" and not self.secure_sum:
             return dpe.NonPrivateDpEvent()
-        shared = dpe.GaussianDpEvent(self.central)
-        if view != "outsider":
-            return fixed_size(shared)
-        return fixed_size(shared, dpe.GaussianDpEvent(self.local))
+        seen: dpe.DpEvent = dpe.GaussianDpEvent(self.central)
+        if view == "outsider":
+            seen = dpe.ComposedDpEvent([seen, dpe.GaussianDpEvent(self.local)])
+        return RestrictedDpEvent(seen, FIXED_SIZE)
 
     def assumptions(self) -> tuple[Assumption, ...]:
         """What the proof needs."""

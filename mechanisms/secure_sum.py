@@ -16,14 +16,15 @@ import torch
 from torch import Tensor
 
 from ..accountant import check
+from ..accountant.adjacency import FIXED_SIZE
 from ..accountant.assumption import Assumption
 from ..accountant.errors import ParameterError
+from ..accountant.events import RestrictedDpEvent
 from .assumed import DOUBLE_PRECISION, NAN_IS_ZERO, WHOLE_NUMBERS, public
 from .base import Key, Point, noise_like
 from .clipping import Clip
 from .discrete_gaussian import LEAST_VARIANCE, concentrated, gaussian_multiplier
 from .exact_sampling import Words, discrete_gaussian, key_words
-from .relations import fixed_size
 from .rounding import LARGEST, LARGEST_NOISE, clipped_steps
 
 _SUM_ONLY = Assumption(
@@ -140,7 +141,7 @@ class SecureGaussianSum:
 
     def event(self) -> dpe.DpEvent:
         """One sum; zero-out or replace-one of one client's data."""
-        return fixed_size(dpe.GaussianDpEvent(self.noise_multiplier))
+        return RestrictedDpEvent(dpe.GaussianDpEvent(self.noise_multiplier), FIXED_SIZE)
 
     def assumptions(self) -> tuple[Assumption, ...]:
         """What the proof needs."""
@@ -238,13 +239,13 @@ class SecureDiscreteSum:
         replace-one, which is four times too large under zero-out.
         """
         if self.variance >= LEAST_VARIANCE:
-            return fixed_size(dpe.GaussianDpEvent(self.noise_multiplier))
+            return RestrictedDpEvent(dpe.GaussianDpEvent(self.noise_multiplier), FIXED_SIZE)
         root = Fraction(math.sqrt(self.cohort.honest)) * (1 - Fraction(1, 2**50))
         scale = self.clip_steps / (root * Fraction(self.share_sigma))
         # Proposition 14 adds the distance once, whatever the client moves: halved, since the
         # factor of replace-one doubles the scale.
         far = Fraction(math.sqrt(self.dimension) * self.distance) * (1 + Fraction(1, 10**12)) / 2
-        return fixed_size(concentrated(scale=scale + far))
+        return RestrictedDpEvent(concentrated(scale=scale + far), FIXED_SIZE)
 
     def assumptions(self) -> tuple[Assumption, ...]:
         """What the proof needs."""

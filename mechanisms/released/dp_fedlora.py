@@ -13,11 +13,12 @@ import torch
 from torch import Tensor
 
 from ...accountant import check
+from ...accountant.adjacency import FIXED_SIZE
 from ...accountant.assumption import Assumption
 from ...accountant.errors import ParameterError
+from ...accountant.events import RestrictedDpEvent
 from ..base import Key, Point
 from ..clipping import Clip
-from ..relations import fixed_size
 from .dp_fedlora_declared import declaration
 from .dp_fedlora_defects import defects
 from .dp_fedlora_training import ALGORITHMS as ALGORITHMS
@@ -158,7 +159,8 @@ class AsReleasedDpFedLora:
             return dpe.NonPrivateDpEvent()
         tensors = self.tensors if self.clip == "per_tensor_weights" else 1
         one = dpe.GaussianDpEvent(self.sigma / (moved * self.clip_norm))
-        return fixed_size(dpe.SelfComposedDpEvent(one, tensors * participations))
+        uploads = dpe.SelfComposedDpEvent(one, tensors * participations)
+        return RestrictedDpEvent(uploads, FIXED_SIZE)
 
     def assumptions(self, *, rank: int = 8, side: int = 4096) -> tuple[Assumption, ...]:
         """What the claim would need; those with holds=False are the defects.

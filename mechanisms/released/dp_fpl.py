@@ -13,11 +13,12 @@ import torch
 from torch import Tensor
 
 from ...accountant import check
+from ...accountant.adjacency import FIXED_SIZE
 from ...accountant.assumption import Assumption
+from ...accountant.events import RestrictedDpEvent
 from ..base import Key, Point
 from ..clipping import Clip
 from ..prompt import Factors, Sign, rebuild, refactor
-from ..relations import fixed_size
 from .dp_fpl_declared import declaration
 from .dp_fpl_defects import defects
 from .dp_fpl_training import Training, momentum_steps, seeded_draws
@@ -217,7 +218,8 @@ class AsReleasedDpFpl:
             return dpe.NonPrivateDpEvent()
         mechanisms = 3 if view == "outsider" else 1
         one = dpe.GaussianDpEvent(self.sigma / moved)
-        return fixed_size(dpe.SelfComposedDpEvent(one, mechanisms * self.rounds))
+        whole = dpe.SelfComposedDpEvent(one, mechanisms * self.rounds)
+        return RestrictedDpEvent(whole, FIXED_SIZE)
 
     @property
     def worst_move(self) -> float:

@@ -12,16 +12,15 @@ import torch
 from torch import Tensor
 
 from ...accountant import check
-from ...accountant.adjacency import ADJACENCIES, Adjacency
+from ...accountant.adjacency import ADJACENCIES, FIXED_SIZE, Adjacency
 from ...accountant.assumption import Assumption
 from ...accountant.calibrate import calibrate_gaussian
 from ...accountant.errors import ParameterError
-from ...accountant.events import GroupwiseGaussianDpEvent
+from ...accountant.events import GroupwiseGaussianDpEvent, RestrictedDpEvent
 from ...accountant.gaussian import mu_interval
 from ...accountant.pairwise import GaussianPair, epsilon_lower
 from ..base import Key, Point
 from ..clipping import Clip
-from ..relations import fixed_size
 from ..selection import LaplaceTopK, VppBudget, f_scores
 from .vpdr_declared import declaration
 from .vpdr_defects import defects
@@ -264,9 +263,11 @@ class AsReleasedVpdr:
             moved if self.generation == "legacy" else None,
         )
         choice = self.choice(dimension).event()
-        return fixed_size(
-            dpe.SelfComposedDpEvent(prototypes, self.rounds),
-            dpe.SelfComposedDpEvent(choice, self.rounds),
+        return dpe.ComposedDpEvent(
+            [
+                RestrictedDpEvent(dpe.SelfComposedDpEvent(one, self.rounds), FIXED_SIZE)
+                for one in (prototypes, choice)
+            ]
         )
 
     def count_leak(self, count: int, dimension: int = 512) -> float:

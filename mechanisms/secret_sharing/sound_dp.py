@@ -21,8 +21,7 @@ from ...accountant.account import account
 from ...accountant.adjacency import Adjacency
 from ...accountant.bounds import ProvenBound
 from ...accountant.errors import ParameterError
-from ...accountant.events import GroupwiseGaussianDpEvent
-from ..relations import exchanges_only
+from ...accountant.events import GroupwiseGaussianDpEvent, RestrictedDpEvent
 from ..secure_sum import Cohort, SecureDiscreteSum
 from .clusterer import Clustered
 from .fixed_point import FixedPoint, checked, require_headroom
@@ -146,7 +145,7 @@ class SoundDp:
         own, other = 1 / Fraction(point) ** 2, 1 / Fraction(count) ** 2
         worst = max(4 * own, 2 * own + 2 * other)
         multiplier = math.sqrt(4 / worst) * (1 - 2.0**-50)  # the accountant doubles
-        return exchanges_only(dpe.GaussianDpEvent(multiplier))
+        return RestrictedDpEvent(dpe.GaussianDpEvent(multiplier), ("replace-one",))
 
     @property
     def prompt_event(self) -> dpe.DpEvent:

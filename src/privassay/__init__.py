@@ -20,6 +20,7 @@ _HOME = {
     "ShuffledBatchesDpEvent": "accountant.events",
     "ShuffledDpEvent": "accountant.events",
     "ParallelDpEvent": "accountant.events",
+    "RestrictedDpEvent": "accountant.events",
     "Interval": "accountant.bounds",
     "ProvenBound": "accountant.bounds",
     "Ledger": "accountant.ledger",

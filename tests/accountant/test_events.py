@@ -20,6 +20,7 @@ EXAMPLES = [
     events.RandomAllocationDpEvent(10, ONE, 2),
     events.ShuffledBatchesDpEvent(10, ONE),
     events.ShuffledDpEvent(100, events.PureDpEvent(0.5)),
+    events.RestrictedDpEvent(ONE, ("replace-one", "zero-out")),
     dpe.GaussianDpEvent(math.inf),
     dpe.NoOpDpEvent(),
     dpe.NonPrivateDpEvent(),

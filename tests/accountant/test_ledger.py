@@ -207,6 +207,17 @@ def test_what_everyone_enters_is_added_to_each_client():
         assert mu_of(book).upper == pytest.approx(5.0, rel=1e-15)  # 4 and 3; not max(4, 3)
 
 
+def test_equal_labels_are_not_merged_where_a_record_may_change_its_label():
+    event = to_dict(dpe.LaplaceDpEvent(1.0))
+    with ledger() as book:
+        book.write([entry(label=label, event=event) for label in "xy"])
+        assert account(book.event(), adjacency="add-remove").epsilon(0.0).upper < 1.001
+    with ledger(adjacency="replace-one") as book:
+        with pytest.raises(UnsupportedEventError, match="may change its label"):
+            book.write([entry(label="x", event=event)])
+        book.write([entry(label="", event=event)])
+
+
 def test_ledgers_of_clients_make_that_of_the_system():
     system = ledger()
     for client in "abc":

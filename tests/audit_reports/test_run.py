@@ -118,12 +118,12 @@ def test_killed_and_resumed_gives_the_same_record(finished, tmp_path):
     assert dead.returncode == -9, dead.stderr
     assert not (tmp_path / "record.json").exists()
     lines = (tmp_path / "ledger" / "mine.jsonl").read_text().splitlines()
-    assert len(lines) == 80, "the ledger lost releases"
+    assert len(lines) == 81, "the ledger lost releases"
     resumed = run(TEMPLATE, out=tmp_path, overrides=QUICK)
     assert without_times(records.jsonio.dump(resumed)) == without_times(
         json.loads((finished / "record.json").read_text())
     )
-    assert len((tmp_path / "ledger" / "mine.jsonl").read_text().splitlines()) == 80
+    assert len((tmp_path / "ledger" / "mine.jsonl").read_text().splitlines()) == 81
 
 
 def test_fresh_removes_only_what_a_run_writes(finished, tmp_path):

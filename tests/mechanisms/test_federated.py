@@ -134,12 +134,12 @@ def test_the_event_of_a_discrete_sum():
     )
     assert base.distance < 1e-60
     # Below a variance of 32: zCDP, of replace-one.
-    assert base.event().events[0].rho == pytest.approx(0.5, rel=1e-9)
+    assert base.event().event.rho == pytest.approx(0.5, rel=1e-9)
     coarse = replace(base, share_sigma=0.5)
     tau = 10 * sum(math.exp(-2 * math.pi**2 * 0.25 * k / (k + 1)) for k in range(1, 25))
     assert coarse.distance == pytest.approx(tau, rel=1e-6) and tau > 1
     rho = 0.5 * (2 * 10 / 2.5 + math.sqrt(5) * tau) ** 2
-    assert coarse.event().events[0].rho == pytest.approx(rho, rel=1e-6)
+    assert coarse.event().event.rho == pytest.approx(rho, rel=1e-6)
     with pytest.raises(ParameterError, match=">= 0.5"):
         replace(base, share_sigma=0.4)
 

@@ -8,16 +8,16 @@ import pytest
 import torch
 
 from privassay.accountant.account import account
-from privassay.accountant.adjacency import ADJACENCIES
+from privassay.accountant.adjacency import ADJACENCIES, FIXED_SIZE
 from privassay.accountant.errors import UnsupportedEventError
 from privassay.accountant.event_json import from_dict, to_dict
+from privassay.accountant.events import RestrictedDpEvent
 from privassay.mechanisms.base import SeededKey
 from privassay.mechanisms.clipping import Clip
 from privassay.mechanisms.groups import Groups, SecondMoments, by_score, chosen
 from privassay.mechanisms.lora import JointDeltaUpload
 from privassay.mechanisms.prompt import PromptGradients, TwoTierNoise
 from privassay.mechanisms.prototypes import NoisyPrototypes, PrototypeDesign, groupwise
-from privassay.mechanisms.relations import exchanges_only, fixed_size
 from privassay.mechanisms.released.dp_fedlora import AsReleasedDpFedLora
 from privassay.mechanisms.released.dp_fpl import AsReleasedDpFpl
 from privassay.mechanisms.released.vpdr import AsReleasedVpdr
@@ -73,14 +73,16 @@ def test_second_moments_built_for_one_relation_and_accounted_under_another(built
 
 def test_guards_cost_nothing_and_hold_inside_compositions():
     plain = dpe.GaussianDpEvent(2.0)
-    for guard in (fixed_size, exchanges_only):
-        event = dpe.SelfComposedDpEvent(guard(plain), 9)
+    fixed_size = RestrictedDpEvent(plain, FIXED_SIZE)
+    exchanges_only = RestrictedDpEvent(plain, ("replace-one",))
+    for guarded in (fixed_size, exchanges_only):
+        event = dpe.SelfComposedDpEvent(guarded, 9)
         assert account(event, adjacency="replace-one").mu.upper == pytest.approx(3.0, rel=1e-12)
         with pytest.raises(UnsupportedEventError, match="add-remove"):
             account(event, adjacency="add-remove")
-    assert account(fixed_size(plain), adjacency="zero-out").mu.upper == 0.5
+    assert account(fixed_size, adjacency="zero-out").mu.upper == 0.5
     with pytest.raises(UnsupportedEventError, match="zero-out"):
-        account(exchanges_only(plain), adjacency="zero-out")
+        account(exchanges_only, adjacency="zero-out")
 
 
 def test_the_worst_case_of_a_batch_clip_is_never_too_low():

@@ -16,6 +16,7 @@ from ..secure_sum import Cohort, SecureGaussianSum
 from ..selection import LaplaceTopK
 from .twins import DIM, OTHERS, TARGET, Draw, Sample, SamplerTwin, copies, mu_claim, people
 
+_ROOT2 = 2.0**0.5
 _UNIT = Clip(joint_norm=1.0)
 _STEP = DpSgd(clip_norm=1.0, noise_multiplier=1.0, sampling_rate=1.0, expected_batch=1.0)
 
@@ -161,17 +162,18 @@ def _twin(name: str, bad: Draw, good: Draw, reason: str, **more: object) -> Samp
 _SAMPLED_EPSILON = account(_SAMPLED.event(), adjacency="add-remove").epsilon(0.01).upper
 TWINS = (
     _twin("noise halved", _sum(replace(_STEP, noise_multiplier=0.5)), _sum(),
-          "noise .5 instead of 1"),
-    _twin("clip missing", _sum(clip=False), _sum(), "the record has norm 3, the bound is 1"),
+          "noise .5 instead of 1", stddevs=(1.0, 1.0)),
+    _twin("clip missing", _sum(clip=False), _sum(),
+          "the record has norm 3, the bound is 1", stddevs=(1.0, 1.0)),
     _twin("sensitivity off by two", _replaced(1.0), _replaced(2.0),
           "a record is exchanged: the sum moves by twice the bound",
-          claim=mu_claim(adjacency="replace-one")),
+          claim=mu_claim(adjacency="replace-one"), stddevs=(1.0, 2.0)),
     _twin("noise once", _same_noise_later(False), _same_noise_later(True),
           "the second round adds the first one's noise: their difference is exact"),
     _twin("seed reused", _rounds(2, 2.0**0.5, reuse=True), _rounds(2, 2.0**0.5),
-          "two tensors get the same noise"),
+          "two tensors get the same noise", stddevs=(_ROOT2, _ROOT2)),
     _twin("budget not split", _rounds(4, 1.0), _rounds(4, 2.0),
-          "four releases, each with the whole budget"),
+          "four releases, each with the whole budget", stddevs=(1.0, 2.0)),
     _twin("noise scaled by the true count", _mean(False), _mean(True),
           "3 or 4 shows in the mean and in the size of its noise"),
     _twin("amplification not present", _sum(replace(_SAMPLED, sampling_rate=1.0)), _sum(_SAMPLED),
@@ -181,7 +183,7 @@ TWINS = (
     _twin("Laplace noise, L2 clip", _laplace(False), _laplace(True),
           "the L1 norm of the clipped record is 2.4",
           claim={"epsilon": 1.0, "delta": 0.0, "adjacency": "add-remove", "unit": "example"},
-          trials=10_000),
+          trials=10_000, stddevs=(_ROOT2, _ROOT2), law="laplace"),
     _twin("response with other odds", _answers(0.4), _answers(0.7),
           "a label is replaced in 40 % of answers instead of 70 %",
           claim={"epsilon": _ANSWERS.epsilon * (1 + 1e-12), "delta": 0.0,
@@ -196,6 +198,6 @@ TWINS = (
           trials=10_000),
     _twin("drop-outs not planned for", _secure(20), _secure(5),
           "three of four clients drop out and take their noise with them",
-          claim=mu_claim(adjacency="zero-out", unit="client")),
+          claim=mu_claim(adjacency="zero-out", unit="client"), stddevs=(1.0, 1.0)),
 )  # fmt: skip
 """Caught by a black-box audit."""

@@ -1,6 +1,7 @@
 """Broken samplers in the manner of VPDR, DP-FPL and DP-FedLoRA."""
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -198,6 +199,7 @@ def _reseeded(fresh: bool) -> Draw:
 
 def _twin(
     system: System,
+    code: str,
     name: str,
     bad: Draw,
     good: Draw,
@@ -205,44 +207,52 @@ def _twin(
     adjacency: str = "add-remove",
     unit: str = "example",
     trials: int = 4_000,
+    stddevs: tuple[Any, Any] | None = None,
 ) -> SamplerTwin:
     return SamplerTwin(
         name=name,
+        code=code,
         system=system,
         bad=Sample(bad),
         good=Sample(good),
         claim=mu_claim(1.0, adjacency, unit),
         reason=reason,
         trials=trials,
+        stddevs=stddevs,
     )
 
 
 _CLIENT = ("zero-out", "client")
+_QUIET = torch.tensor([0.5] * 3 + [1.0] * 3, dtype=torch.float64) * ROOT2
+_GROUPS = torch.tensor([0.5] * 3 + [0.8] * 3 + [0.0] * 3, dtype=torch.float64) * ROOT2
 TWINS = (
-    _twin("vpdr", "count leak", _prototype(False), _prototype(True),
-          "mean and noise follow the true number of records (F8)"),
-    _twin("vpdr", "data-dependent groups", _groups(False), _groups(True),
-          "the quiet dimensions are chosen by the records, and released"),
-    _twin("vpdr", "count without noise", _counts(False), _counts(True),
-          "the sums are noised, the counts are not"),
-    _twin("vpdr", "only present classes", _present(False), _present(True),
-          "that a class is missing shows"),
-    _twin("vpdr", "quiet group, global clip", _quiet_group(False), _quiet_group(True),
-          "a record puts its whole norm into the quiet group (F5)"),
-    _twin("dp-fpl", "batch clip", _prompt(True), _prompt(False),
+    _twin("vpdr", "F8", "count leak", _prototype(False), _prototype(True),
+          "mean and noise follow the true number of records (F8)", stddevs=(1.0, 1.0)),
+    _twin("vpdr", "", "data-dependent groups", _groups(False), _groups(True),
+          "the quiet dimensions are chosen by the records, and released",
+          stddevs=(_GROUPS, _GROUPS)),
+    _twin("vpdr", "F8", "count without noise", _counts(False), _counts(True),
+          "the sums are noised, the counts are not", stddevs=(ROOT2, ROOT2)),
+    _twin("vpdr", "F8", "only present classes", _present(False), _present(True),
+          "that a class is missing shows", stddevs=(1.0, 1.0)),
+    _twin("vpdr", "F5", "quiet group, global clip", _quiet_group(False), _quiet_group(True),
+          "a record puts its whole norm into the quiet group (F5)", stddevs=(_QUIET, _QUIET)),
+    _twin("dp-fpl", "P1", "batch clip", _prompt(True), _prompt(False),
           "the mean of the batch is clipped: one example moves it by up to 2 C (P1)",
-          "zero-out"),
-    _twin("dp-fpl", "three mechanisms, one budget", _three(1.0), _three(math.sqrt(3.0)),
-          "U, V and G each spend the whole budget (P2)", "zero-out", trials=10_000),
-    _twin("dp-fpl", "un-noised upload", _three(math.sqrt(3.0), bare_upload=True),
-          _three(math.sqrt(3.0)), "the server gets a gradient without noise (P9)", "zero-out"),
-    _twin("dp-fedlora", "each tensor clipped", _adapters(False), _adapters(True),
-          "six tensors with one bound each (L2)", *_CLIENT),
-    _twin("dp-fedlora", "weights exchanged", _weights(False), _weights(True),
-          "clipped weights are up to 2 C apart (L4)", "replace-one", "client"),
-    _twin("dp-fedlora", "control variate", _control(True), _control(False),
-          "SCAFFOLD's variate leaves without noise (L8)", *_CLIENT),
-    _twin("dp-fedlora", "noise from a default seed", _reseeded(False), _reseeded(True),
+          "zero-out", stddevs=(1.0 / BATCH, 1.0 / BATCH)),
+    _twin("dp-fpl", "P2", "three mechanisms, one budget", _three(1.0), _three(math.sqrt(3.0)),
+          "U, V and G each spend the whole budget (P2)", "zero-out", trials=10_000,
+          stddevs=(1.0, math.sqrt(3.0))),
+    _twin("dp-fpl", "P9", "un-noised upload", _three(math.sqrt(3.0), bare_upload=True),
+          _three(math.sqrt(3.0)), "the server gets a gradient without noise (P9)", "zero-out",
+          stddevs=(math.sqrt(3.0), math.sqrt(3.0))),
+    _twin("dp-fedlora", "L2", "each tensor clipped", _adapters(False), _adapters(True),
+          "six tensors with one bound each (L2)", *_CLIENT, stddevs=(1.0, 1.0)),
+    _twin("dp-fedlora", "L4", "weights exchanged", _weights(False), _weights(True),
+          "clipped weights are up to 2 C apart (L4)", "replace-one", "client", stddevs=(1.0, 2.0)),
+    _twin("dp-fedlora", "L8", "control variate", _control(True), _control(False),
+          "SCAFFOLD's variate leaves without noise (L8)", *_CLIENT, stddevs=(1.0, 1.0)),
+    _twin("dp-fedlora", "L10", "noise from a default seed", _reseeded(False), _reseeded(True),
           "every upload has the same, known noise (L10)", *_CLIENT),
 )  # fmt: skip
 """Caught by a black-box audit."""

@@ -1,29 +1,36 @@
-"""VPDR's defects F1 to F16, each with its twin and the probe that tells them apart."""
+"""VPDR's defects F1 to F5, F9 and F11 to F13: groups, budgets and sizes of the noise."""
 
+import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 
-import dp_accounting.dp_event as dpe
 import torch
 from torch import Tensor
 
 from ...accountant import gaussian
 from ...accountant.allocation import optimal_cost, optimal_stddevs
 from ...accountant.calibrate import calibrate_gaussian
-from ...accountant.events import GroupwiseGaussianDpEvent
 from ...accountant.geometry import clip_mu
 from ..base import Key, SeededKey
 from ..clipping import Clip
 from ..groups import by_score
-from ..probes import declared, outbox, theorem
-from ..probes.finding import Finding, worst
-from ..probes.sensitivity import neighbours, sensitivity
-from ..probes.taint import Node, taint
+from ..probes import outbox, theorem
+from ..probes.finding import Finding
+from ..probes.sensitivity import Pair, quoted
 from ..prototypes import NoisyPrototypes
 from ..released import vpdr_training as training
 from ..released.vpdr import AsReleasedVpdr, rdp_sigma
-from ..selection import f_scores
-from .twins import DIM, OTHERS, Defect, people
+from ..selection import LaplaceTopK, f_scores
+from .twins import (
+    DIM,
+    Additive,
+    Sample,
+    copies,
+    defect,
+    mu_claim,
+    people,
+)
 
 DIMENSION, CHOSEN = 512, 154
 _KEY = SeededKey(11)
@@ -79,123 +86,80 @@ def _f3(mechanism: NoisyPrototypes) -> Finding:
 
 
 def _f4(mechanism: NoisyPrototypes) -> Finding:
+    noise = mechanism.perturb(torch.zeros(4000, mechanism.dimension).double(), _KEY)
     parts = zip(mechanism.clip.group_norms or (), mechanism.group_sizes,
-                mechanism.noise_stddevs, strict=True)  # fmt: skip
-    worth = [c * c / (d * s**4) for c, d, s in parts]
+                noise.split(mechanism.group_sizes, dim=-1), strict=True)  # fmt: skip
+    worth = [c * c / (d * float(part.square().mean()) ** 2) for c, d, part in parts]
     ratio = worth[0] / worth[1]
     return theorem.at_most(
         ratio, 2.0, what="worth of a chosen dimension, in others, for which the noise is optimal"
     )
 
 
-def _f5(event: dpe.DpEvent) -> Finding:
-    return declared.quoted(
-        event, adjacency="replace-one", epsilon=1.0, delta=1e-5, what="one prototype"
-    )
+def _f5(prototype: Additive) -> Finding:
+    """A record of the quiet group by its opposite."""
+    record = torch.zeros(1, DIMENSION, dtype=torch.float64)
+    record[0, :CHOSEN] = 1.0
+    return quoted(prototype.clean, [Pair("a quiet record by its opposite", record, -record)],
+                  stddevs=prototype.stddevs, epsilon=1.0, delta=1e-5)  # fmt: skip
 
 
-def _noise_by_group(legacy: bool) -> dpe.DpEvent:
-    sigma = calibrate_gaussian(mu=gaussian.mu_interval(1.0, 1e-5)[0], rounds=1,
-                               adjacency="zero-out")  # fmt: skip
+def _noise_by_group(legacy: bool) -> Additive:
+    """The prototype of one record: clipped in all dimensions together, noise by group."""
     shape = AsReleasedVpdr(generation="legacy").shape(DIMENSION)[1] if legacy else (1.0, 1.0)
-    return GroupwiseGaussianDpEvent([2.0 * sigma * s for s in shape], (1.0, 1.0), 1.0)
-
-
-@dataclass(frozen=True)
-class Pipeline:
-    """Records -> class mean, and where its values come from."""
-
-    mean: Callable[[Tensor], Tensor]
-    graph: tuple[Node, ...]
-
-
-def _trained_mean(records: Tensor) -> Tensor:
-    """Two steps of training an adapter on the records, then their clipped mean."""
-    adapter = torch.eye(DIM, dtype=torch.float64)
-    for _ in range(2):
-        adapter = adapter - 0.5 * (records @ adapter - records.roll(1, 0)).T @ records / 20.0
-    return Clip(joint_norm=1.0).apply(records @ adapter, (DIM,)).sum(dim=0) / 20.0
-
-
-def _frozen_mean(records: Tensor) -> Tensor:
-    return _UNIT.apply(records, (DIM,)).sum(dim=0) / 20.0
-
-
-_RECORDS = Node(name="records", private=True)
-_NOISY = Node(name="prototype 1", parents=("records",), noised=True)
-
-
-def _f6(pipeline: Pipeline) -> Finding:
-    pairs = list(neighbours(OTHERS, "replace-one", huge=3.0))
-    pairs = [pair for pair in pairs if torch.isfinite(pair.other).all()
-             and torch.isfinite(pair.one).all()]  # fmt: skip
-    moved = sensitivity(pipeline.mean, pairs, declared=2.0 / 20.0, what="move of the mean")
-    flow = taint(pipeline.graph, ["encoder 2"])
-    both = worst([flow, moved])
-    return Finding(probe="taint and sensitivity", fired=both.fired,
-                   text=f"{flow.text}; {moved.text}", measured=moved.measured,
-                   declared=moved.declared)  # fmt: skip
-
-
-def _clustered(records: Tensor) -> Tensor:
-    """Centres times n_k / 2R, so that the declared sensitivity is 1."""
-    cluster = training.first_neighbour_clusters(records)
-    rows = _UNIT.apply(records, (DIM,))
-    sizes = torch.bincount(cluster).unsqueeze(1).double()
-    return training.cluster_means(rows, cluster) * sizes / 2.0
-
-
-def _nearest_public(records: Tensor) -> Tensor:
-    """The twin: sums of the records next to each of four public centres, over 2R."""
-    centres = SeededKey(5).normal(4, DIM)
-    rows = _UNIT.apply(records, (DIM,))
-    near = (rows @ centres.T).argmax(dim=1)
-    member = (near.unsqueeze(0) == torch.arange(4).unsqueeze(1)).double()
-    return member @ rows / 2.0
-
-
-def _f7(f: Callable[[Tensor], Tensor]) -> Finding:
-    return sensitivity(f, neighbours(OTHERS, "replace-one"), declared=1.0,
-                       what="move of the centres over 2R/n_k")  # fmt: skip
+    sizes = torch.tensor([CHOSEN, DIMENSION - CHOSEN])
+    scale = torch.tensor(shape, dtype=torch.float64).repeat_interleave(sizes)
+    return Additive(
+        clean=lambda records: {"prototype": _UNIT.apply(records, (DIMENSION,)).sum(dim=0)},
+        stddevs={"prototype": 2.0 * _exact_sigma(1.0, 1e-5, 1) * scale},
+    )
 
 
 Labelled = tuple[Tensor, Tensor]
 
 
-def _released_upload(data: Labelled, key: Key) -> dict[str, Tensor]:
-    found = AsReleasedVpdr(scheme="igpp", radius=1.0).upload(*data, 3, key)
-    return {"prototypes": found.prototypes, "present": found.present}
+@dataclass(frozen=True, kw_only=True)
+class Paid:
+    """A system and the tensors that its own account lists."""
+
+    system: AsReleasedVpdr
+    charged: tuple[str, ...]
+
+    def upload(self, data: Labelled, key: Key) -> dict[str, Tensor]:
+        """What leaves in one round."""
+        found = self.system.upload(*data, 3, key)
+        return {"prototypes": found.prototypes, "group": found.group}
 
 
-def _sound_upload(data: Labelled, key: Key) -> dict[str, Tensor]:
-    mechanism = NoisyPrototypes(clip=_UNIT, group_sizes=(DIM,), noise_stddevs=(1.0,),
-                                public_count=10)  # fmt: skip
-    return {"prototypes": mechanism.perturb(mechanism.statistic(*data, 3), key)}
+def _f9(case: Paid) -> Finding:
+    """What reads the data shows with one key where the noise is small: so a large budget is run."""
+    loud = replace(case, system=replace(case.system, epsilon=1e7, cap=100.0))
+    labels = torch.arange(21) % 3
+    records = 5.0 * people(1) + labels.unsqueeze(1) * torch.arange(DIM)
+    left = outbox.outbox(loud.upload, (records, labels), (records.flip(1), labels))
+    budget = case.system.budget
+    costs = {
+        "prototypes": case.system.epsilon if case.system.scheme == "igpp" else budget.prototypes,
+        "group": case.system.rounds * budget.selection,
+    }
+    return outbox.unpaid(left, charged={name: costs[name] for name in case.charged}, costs=costs)
 
 
-def _f8(upload: outbox.Step) -> Finding:
-    labels = torch.cat([torch.arange(20) % 2, torch.tensor([2])])
-    return outbox.unnoised(upload, (people(1), labels), (people(0), labels[:20]))
+def _chosen_groups(epsilon: float, noise: float) -> Sample:
+    """A noisy sum and the choice of three dimensions, made by the records with `epsilon`.
 
+    An epsilon-DP choice is mu-GDP for 2 Phi^-1(e^epsilon / (1 + e^epsilon)): .62 for epsilon .5.
+    """
+    choice = LaplaceTopK(k=3, dimension=DIM, cap=1.0, epsilon=epsilon)
 
-def _f9(spent_and_declared: tuple[float, float]) -> Finding:
-    spent, total = spent_and_declared
-    return theorem.at_most(spent, total * (1.0 + 1e-9), what="epsilon spent by the ledger")
+    def draw(world: int, n: int, key: SeededKey) -> Tensor:
+        scores = torch.tensor([1.0, 1.0, 1.0, 0.0, 0.0, 0.0]).double()
+        group = choice.release(copies(scores.flip(0) if world else scores, n), key.child("choice"))
+        total = _UNIT.apply(people(world), (DIM,)).sum(dim=0)
+        noisy = total + noise * key.child("noise").normal(n, DIM)
+        return torch.cat([noisy, group.double()], dim=1)
 
-
-def _igpp_spent() -> tuple[float, float]:
-    system = AsReleasedVpdr(scheme="igpp", epsilon=1.0)
-    return system.epsilon + system.rounds * system.budget.selection, system.epsilon
-
-
-def _vpp_spent() -> tuple[float, float]:
-    system = AsReleasedVpdr(scheme="vpp", epsilon=1.0)
-    return system.budget.spent, system.epsilon
-
-
-def _f10(loss: Callable[[Tensor, Tensor], Tensor]) -> Finding:
-    own = SeededKey(3).normal(8, DIM)
-    return theorem.gradient_vanishes(lambda features: loss(features, own), own)
+    return Sample(draw)
 
 
 def _f11(projection: Tensor) -> Finding:
@@ -203,8 +167,24 @@ def _f11(projection: Tensor) -> Finding:
     return theorem.at_least(share, 1.0, what="share of the noise inside the image of the encoder")
 
 
-def _f12(arguments: tuple[int, float, int]) -> Finding:
-    snr = training.prototype_snr(*arguments)
+def _noisy_mean(count: int, sigma: float, dimension: int) -> Callable[[Tensor, Key], Tensor]:
+    """Class mean of `count` clipped features with noise 2 sigma / count, for 200 runs."""
+    stddev = 2.0 * sigma / count
+
+    def release(features: Tensor, key: Key) -> Tensor:
+        mean = Clip(joint_norm=1.0).apply(features, (dimension,)).sum(dim=0) / count
+        return mean + stddev * key.normal(200, dimension)
+
+    return lambda direction, key: release(direction.expand(count, dimension), key)
+
+
+def _f12(case: tuple[int, float, int]) -> Finding:
+    """The strongest class there is: all features are equal."""
+    release, key = _noisy_mean(*case), _KEY.child("f12")
+    direction = torch.ones(case[2], dtype=torch.float64)
+    noise = release(0.0 * direction, key)
+    signal = float((release(direction, key) - noise).norm(dim=1).mean())
+    snr = signal / float(noise.square().sum(dim=1).mean().sqrt())
     return theorem.at_least(snr, 1.0, what="signal over noise of one class")
 
 
@@ -218,30 +198,8 @@ def _f13(calibration: Callable[[float, float, int], float]) -> Finding:
     return theorem.at_least(ratio, 0.999, what="noise that is needed over noise that is added")
 
 
-def _f14(aggregate: Callable[[Tensor, Tensor, Tensor], Tensor]) -> Finding:
-    noisy = SeededKey(4).normal(3, 2, DIM)
-    present = torch.tensor([[True, True], [True, False], [True, True]])
-    sizes = torch.tensor([100, 10, 55])
-    return outbox.unnoised(
-        lambda private, key: {"aggregate": aggregate(noisy, present, private)},
-        sizes,
-        sizes + torch.tensor([1, 0, 0]),
-    )
-
-
-def _f15(encode: Callable[[Tensor], tuple[Tensor, dict[str, Tensor]]]) -> Finding:
-    return outbox.unnoised(lambda rows, key: encode(rows)[1], people(0), people(1)[1:])
-
-
-def _f16(inputs: Callable[[Tensor, Key], Tensor]) -> Finding:
-    images = SeededKey(6).normal(16, 3, 4)
-    return theorem.agrees(inputs(images, _KEY), images, what="the test set as it is loaded")
-
-
-def _defect(code: str, reason: str, bad: object, good: object,
-            check: Callable[..., Finding]) -> Defect:  # fmt: skip
-    return Defect(code=code, system="vpdr", reason=reason, bad=bad, good=good, check=check)
-
+_defect = partial(defect, "vpdr")
+_GROUPS = _chosen_groups(5.0, 1.0), _chosen_groups(0.5, 1.0 / math.sqrt(1.0 - 0.63**2))
 
 DEFECTS = (
     _defect("F1", "the noise of the choice dwarfs the scores",
@@ -255,29 +213,14 @@ DEFECTS = (
             _prototypes(False), _prototypes(True), _f4),
     _defect("F5", "noise scaled by sqrt(d_g / D) with a global clip",
             _noise_by_group(True), _noise_by_group(False), _f5),
-    _defect("F6", "adapters are trained on the records between uploads",
-            Pipeline(_trained_mean, (_RECORDS, _NOISY, Node(name="encoder 2",
-                                                            parents=("records", "prototype 1")))),
-            Pipeline(_frozen_mean, (_RECORDS, _NOISY, Node(name="encoder 2",
-                                                           parents=("prototype 1",)))), _f6),
-    _defect("F7", "clusters of the client's own records, noise 2R/n_k", _clustered,
-            _nearest_public, _f7),
-    _defect("F8", "true counts scale the noise, absent classes are left out", _released_upload,
-            _sound_upload, _f8),
-    _defect("F9", "the partition is chosen and not paid for", _igpp_spent(), _vpp_spent(), _f9),
-    _defect("F10", "the alignment loss is broadcast over the batch",
-            training.alignment_loss_as_released, training.alignment_loss, _f10),
+    _defect("F9", "the partition is chosen and not paid for",
+            Paid(system=AsReleasedVpdr(scheme="igpp", epsilon=1.0), charged=("prototypes",)),
+            Paid(system=AsReleasedVpdr(epsilon=1.0), charged=("prototypes", "group")), _f9,
+            _GROUPS, mu_claim(), 4_000),
     _defect("F11", "192 dimensions are raised to 512 before noise",
             SeededKey(7).normal(192, 512), torch.eye(192, dtype=torch.float64), _f11),
     _defect("F12", "prototypes are far below the noise", (23, rdp_sigma(1.0, 1e-5, 20), 512),
             (600, _exact_sigma(8.0, 1e-5, 1), 192), _f12),
     _defect("F13", "the classic Renyi conversion for a stack of Gaussians", rdp_sigma,
             _exact_sigma, _f13),
-    _defect("F14", "clients are weighted by true sizes", training.weighted_by_size,
-            training.equally_weighted, _f14),
-    _defect("F15", "running statistics of private batches stay in the encoder",
-            training.normalising_encoder(True), training.normalising_encoder(False), _f15),
-    _defect("F16", "the test set inherits random flips",
-            lambda x, key: training.loaded_test_set(x, key, inherited=True),
-            lambda x, key: training.loaded_test_set(x, key, inherited=False), _f16),
 )  # fmt: skip

@@ -10,6 +10,7 @@ from ...accountant.errors import ParameterError
 from ..base import Key, SeededKey
 from .finding import Finding
 
+FROM_THE_LAST = "start each step from the weights that the step before it left"
 Clients = Callable[[Tensor, Key], Mapping[str, Tensor]]
 
 
@@ -41,6 +42,7 @@ def contamination(step: Clients, data: Tensor, *, key: Key | None = None) -> Fin
                         probe="contamination",
                         fired=True,
                         text=f"with the data of client {j} {what}, {name} of client {i} changes",
+                        fix="give each client its own weights, optimiser, buffers and randomness",
                         measured=float(moved.sum()),
                         declared=0.0,
                     )
@@ -75,7 +77,39 @@ def surviving_steps(run: Callable[[Sequence[Any]], Tensor], batches: Sequence[Te
     return Finding(
         probe="contamination",
         fired=not all(alive),
-        text=f"{sum(alive)} of {len(alive)} steps survive in the result",
+        text=f"{sum(alive)} of {len(alive)} batches leave a trace in the result",
+        fix="" if all(alive) else FROM_THE_LAST,
         measured=float(sum(alive)),
         declared=float(len(alive)),
+    )
+
+
+def surviving_rounds(run: Callable[[Any, Sequence[Any]], Any], start: Any, batches: Sequence[Any]
+                     ) -> Finding:  # fmt: skip
+    """Fires where a round of several batches is not the same as shorter rounds one after another.
+
+    A step whose weights are thrown away still acts through momentum, so that a batch alone leaves
+    a trace (`surviving_steps` is silent). But a round that is cut in two then keeps one step more.
+
+    Args:
+        run: (state, batches) -> state; all that a step hands to the next, in a tuple of tensors.
+        start: the state before.
+        batches: at least two.
+    """
+    if len(batches) < 2:
+        raise ParameterError(f"a round of one batch cannot be cut; got {len(batches)} batches")
+    whole = run(start, batches)
+    kept = 1
+    for cut in range(1, len(batches)):
+        parts = run(run(start, batches[:cut]), batches[cut:])
+        kept += all(torch.allclose(a, b, rtol=1e-9, atol=1e-12)
+                    for a, b in zip(whole, parts, strict=True))  # fmt: skip
+    fired = kept < len(batches)
+    return Finding(
+        probe="contamination",
+        fired=fired,
+        text=f"{kept} of {len(batches)} steps survive in the weights of a round",
+        fix=FROM_THE_LAST if fired else "",
+        measured=float(kept),
+        declared=float(len(batches)),
     )

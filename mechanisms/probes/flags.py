@@ -18,6 +18,7 @@ def switch(run: Callable[[bool], Tensor], name: str) -> Finding:
         probe=PROBE,
         fired=same,
         text=f"with {name} on and off the releases are {'the same' if same else 'different'}",
+        fix=f"let {name} reach the code that releases" if same else "",
     )
 
 
@@ -27,7 +28,12 @@ def unknown_option(call: Callable[[str], object], name: str) -> Finding:
         call(name)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         return Finding(probe=PROBE, fired=False, text=f"{name!r} is refused: {error}")
-    return Finding(probe=PROBE, fired=True, text=f"{name!r} does not exist and is accepted")
+    return Finding(
+        probe=PROBE,
+        fired=True,
+        text=f"{name!r} does not exist and is accepted",
+        fix="refuse options that are not known",
+    )
 
 
 def branches(run: Callable[[str], str], names: Iterable[str]) -> Finding:
@@ -41,4 +47,11 @@ def branches(run: Callable[[str], str], names: Iterable[str]) -> Finding:
     if not wrong:
         return Finding(probe=PROBE, fired=False, text="every name reaches its branch")
     shown = ", ".join(f"{name!r} runs {found!r}" for name, found in wrong)
-    return Finding(probe=PROBE, fired=True, text=shown, measured=float(len(wrong)), declared=0.0)
+    return Finding(
+        probe=PROBE,
+        fired=True,
+        text=shown,
+        fix="look the name up in one table, and refuse what is not there",
+        measured=float(len(wrong)),
+        declared=0.0,
+    )

@@ -15,6 +15,7 @@ from ...accountant.errors import ParameterError
 from ..base import Key, SeededKey
 from .finding import Finding
 
+SCREENED, CONFIRMED = 4, 142
 Step = Callable[[Any, Key], Mapping[str, Tensor]]
 
 
@@ -26,8 +27,8 @@ class Left:
         name: as the program calls it.
         reads_data: whether it differs between the two data sets.
         noised: whether it differs between keys.
-        bare: entries that read the data and are the same for every key; -1 where already the shape
-            reads the data.
+        bare: entries that read the data and are the same for every key, or that are missing (NaN)
+            because of the data; -1 where already the shape reads the data.
         size: entries.
     """
 
@@ -45,16 +46,29 @@ def _equal(one: Tensor, other: Tensor) -> Tensor:
 def outbox(step: Step, data: Any, neighbour: Any, keys: Sequence[Key] = ()) -> tuple[Left, ...]:
     """What leaves, one entry a tensor, in the order of the program.
 
+    Choices and other discrete noise can be drawn alike by chance. So what seems bare with four
+    keys is run again with `CONFIRMED`: then an entry of a pure epsilon-DP release passes for bare
+    with probability at most (1 + e^-epsilon)^(-2 CONFIRMED), 1e-6 for epsilon 3, since it is one
+    value on the data and another on the neighbour each time.
+
     Args:
         step: (data, key) -> {name: tensor}: everything that leaves the client.
         data: a data set.
         neighbour: another, which should move every statistic.
-        keys: at least two; four seeded ones by default. Give more where noise is discrete, or one
-            that happens to be drawn alike would pass for none.
+        keys: at least two, instead of these.
     """
-    keys = tuple(keys) or tuple(SeededKey(i).child("probe") for i in range(4))
+    if keys:
+        return _run(step, data, neighbour, keys)
+    source = SeededKey(0).child("ledger")
+    left = _run(step, data, neighbour, [source.child(i) for i in range(SCREENED)])
+    if any(item.bare > 0 for item in left):
+        left = _run(step, data, neighbour, [source.child(i) for i in range(CONFIRMED)])
+    return left
+
+
+def _run(step: Step, data: Any, neighbour: Any, keys: Sequence[Key]) -> tuple[Left, ...]:
     if len(keys) < 2:
-        raise ParameterError("at least two keys are needed to see noise")
+        raise ParameterError(f"at least two keys are needed to see noise, but got {len(keys)}")
     here = [dict(step(data, key)) for key in keys]
     there = [dict(step(neighbour, key)) for key in keys]
     names = list(dict.fromkeys(name for found in here + there for name in found))
@@ -70,11 +84,17 @@ def _left(name: str, here: list[dict[str, Tensor]], there: list[dict[str, Tensor
     first, second = (torch.stack([run[name] for run in runs]) for runs in (here, there))
     steady = _equal(first[1:], first[:1]).all(dim=0) & _equal(second[1:], second[:1]).all(dim=0)
     reads = ~_equal(first, second).all(dim=0)
+    # Noise does not hide which entries are missing (NaN).
+    here_missing, there_missing = torch.isnan(first.double()), torch.isnan(second.double())
+    missing = (here_missing == here_missing[:1]).all(dim=0)
+    missing &= (there_missing == there_missing[:1]).all(dim=0) & (
+        here_missing[0] != there_missing[0]
+    )
     return Left(
         name=name,
         reads_data=bool(reads.any()),
         noised=bool((~steady).any()),
-        bare=int((reads & steady).sum()),
+        bare=int(((reads & steady) | missing).sum()),
         size=size,
     )
 
@@ -99,6 +119,38 @@ def unnoised(step: Step, data: Any, neighbour: Any, keys: Sequence[Key] = ()) ->
         probe="release ledger",
         fired=True,
         text=f"un-noised entries that read the data leave: {shown}; no bound exists",
+        fix="noise it, or do not let it leave; a public value must not be computed from the data",
         measured=float(len(bare)),
         declared=0.0,
+    )
+
+
+def unpaid(
+    left: Sequence[Left], *, charged: Mapping[str, float], costs: Mapping[str, float]
+) -> Finding:
+    """Fires where what leaves and reads the data costs more than the program's own account lists.
+
+    Args:
+        left: what leaves, from `outbox`.
+        charged: name of a tensor -> epsilon, what the program's account lists.
+        costs: name of each tensor that may leave -> epsilon that it takes for the noise it has.
+
+    Raises:
+        ParameterError: a tensor that reads the data has no cost.
+    """
+    reads = [item.name for item in left if item.reads_data]
+    unknown = sorted(set(reads) - costs.keys())
+    if unknown:
+        raise ParameterError(f"costs of {unknown} are needed: they leave and read the data")
+    spent, listed = sum(costs[name] for name in reads), sum(charged.values())
+    free = [name for name in reads if name not in charged]
+    fired = spent > listed * (1.0 + 1e-9)
+    return Finding(
+        probe="release ledger",
+        fired=fired,
+        text=f"{', '.join(reads)} read the data and cost {spent:.6g}; the account lists "
+        f"{listed:.6g}" + (f", and nothing for {', '.join(free)}" if free else ""),
+        fix="charge every release that reads the data, or do not make it" if fired else "",
+        measured=spent,
+        declared=listed,
     )

@@ -1,107 +1,106 @@
-"""All probes that fit one program, described by a few plain callables."""
+"""All probes that fit one program, described by a few plain callables. Manual: docs/probes.md."""
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
-import torch
-from torch import Tensor
-
-from ..base import Key, SeededKey, SystemKey
-from . import noise
-from .contamination import contamination
+from . import contamination, flags, outbox, replay, sampling, taint
 from .finding import Finding
-from .outbox import unnoised
-from .sensitivity import Pair, sensitivity
+from .forensics import forensics
+from .hook import Hook as Hook
+from .hook import Round as Round
+from .hook import Sampler as Sampler
+from .hook import Skipped as Skipped
 
 
 @dataclass(frozen=True, kw_only=True)
-class Hook:
-    """A user's program.
+class Report:
+    """What all probes saw.
 
     Attributes:
-        step: (data, key) -> {name: tensor}: everything that leaves.
-        data: a data set; neighbour: another, that moves every statistic.
-        clean: data -> {name: tensor}: the same before noise; None if it cannot be called.
-        stddevs: {name: declared noise}, a number or a tensor that broadcasts; 0 for public values.
-        mu: declared for one call; None to leave the sensitivity out.
-        pairs: neighbouring data sets for the sensitivity; (data, neighbour) alone if empty.
-        clients: whether the first axis of the data, and of what leaves, are clients.
-        draws: calls whose noise is examined.
-        system: whether `step` takes keys of the operating system, so that freshness can be seen.
+        findings: of the probes that ran, in order.
+        skipped: those that did not run, with the reason.
     """
 
-    step: Callable[[Any, Key], Mapping[str, Tensor]]
-    data: Any
-    neighbour: Any
-    clean: Callable[[Any], Mapping[str, Tensor]] | None = None
-    stddevs: Mapping[str, Any] = field(default_factory=dict)
-    mu: float | None = None
-    pairs: Iterable[Pair] = ()
-    clients: bool = False
-    draws: int = 400
-    system: bool = True
+    findings: tuple[Finding, ...]
+    skipped: tuple[Skipped, ...]
+
+    @property
+    def alarms(self) -> tuple[Finding, ...]:
+        """What fired with a severity above "info"."""
+        return tuple(f for f in self.findings if f.fired and f.severity != "info")
+
+    def __str__(self) -> str:
+        """A line for each finding and for each probe that was skipped."""
+        lines = [str(found) for found in self.findings]
+        return "\n".join([*lines, *(f"skipped {s.probe}: {s.reason}" for s in self.skipped)])
 
 
-def probe(hook: Hook) -> tuple[Finding, ...]:
-    """Every probe that the hook allows; those that fired say what is wrong.
+def probe(hook: Hook) -> Report:
+    """Every probe that the hook allows; the rest with what they would need.
 
+    >>> from privassay.mechanisms.base import SeededKey
     >>> from privassay.mechanisms.laplace import LaplaceSum
     >>> sum_ = LaplaceSum(l1_norm=1.0, noise_multiplier=2.0)
     >>> rows = SeededKey(0).normal(5, 3)
     >>> hook = Hook(step=lambda x, key: {"sum": sum_.release(x, key)}, data=rows, neighbour=-rows)
-    >>> [found.fired for found in probe(hook)]
-    [False, False]
+    >>> report = probe(hook)
+    >>> [found.probe for found in report.findings], len(report.alarms), len(report.skipped)
+    (['release ledger', 'freshness', 'global generator'], 0, 12)
     """
-    found = [unnoised(hook.step, hook.data, hook.neighbour)]
-    if hook.system:
-        found.append(noise.fresh(lambda: _joined(hook.step(hook.data, SystemKey()), hook)))
-    if hook.mu is not None and hook.clean is not None:
-        pairs = list(hook.pairs) or [Pair("the neighbour", hook.data, hook.neighbour)]
-        found.append(
-            sensitivity(hook.clean, pairs, declared=hook.mu, stddevs=hook.stddevs, what="mu")
-        )
-    if hook.clients:
-        found.append(contamination(hook.step, hook.data))
-    if hook.clean is not None and any(_noised(s) for s in hook.stddevs.values()):
-        found += _noise(hook, hook.clean(hook.data))
-    return tuple(found)
+    results = list(_results(hook))
+    return Report(
+        findings=tuple(r for r in results if isinstance(r, Finding)),
+        skipped=tuple(r for r in results if isinstance(r, Skipped)),
+    )
 
 
-def _noise(hook: Hook, clean: Mapping[str, Tensor]) -> list[Finding]:
-    """Variance per coordinate, law, and independence of tensors and calls."""
-    runs = [hook.step(hook.data, SeededKey(i).child("forensics")) for i in range(hook.draws)]
-    found, scaled = [], {}
-    for name, stddev in hook.stddevs.items():
-        if not _noised(stddev):
-            continue
-        scale = torch.as_tensor(stddev, dtype=torch.float64).expand(clean[name].shape)
-        residual = torch.stack([(run[name] - clean[name]).double() / scale for run in runs])
-        flat = residual.flatten(1)
-        found.append(_named(name, noise.each_variance(flat, stddev=1.0)))
-        found.append(_named(name, noise.normality(flat, stddev=1.0)))
-        scaled[name] = flat
-    series = {f"{name}, entry {i}": flat[:, i] for name, flat in scaled.items()
-              for i in range(min(flat.shape[1], 8))}  # fmt: skip
-    if len(series) > 1:
-        found.append(noise.independence(series))
-    later = {f"{name}, call {i}": flat[i :: 2].flatten() for name, flat in scaled.items()
-             for i in range(2)}  # fmt: skip
-    if all(value.numel() >= 20 for value in later.values()):
-        found.append(noise.independence(later))
-    return found
+def _results(hook: Hook) -> Iterator[Finding | Skipped]:
+    yield outbox.unnoised(hook.step, hook.data, hook.neighbour)
+    yield from forensics(hook)
+    yield from _optional(
+        "contamination",
+        "clients=True, with clients on the first axis of data and releases",
+        (lambda: contamination.contamination(hook.step, hook.data)) if hook.clients else None,
+    )
+    if not hook.switches:
+        yield Skipped("flag truthfulness", "needs switches={option: run(on) -> tensor}")
+    for name, run in hook.switches.items():
+        yield flags.switch(run, name)
+    call, branches, flow = hook.options, hook.branches, hook.flow
+    yield from _optional(
+        "unknown options",
+        "options=call(name)",
+        (lambda: flags.unknown_option(call, "no_such_option")) if call else None,
+    )
+    yield from _optional(
+        "branches",
+        "branches=(run(name) -> branch, names)",
+        (lambda: flags.branches(*branches)) if branches else None,
+    )
+    who, program, steps = hook.sampler, hook.program, hook.round_
+    yield from _optional(
+        "sampling",
+        "sampler=Sampler(key -> bool[units], rate)",
+        (lambda: sampling.poisson(who.draw, rate=who.rate)) if who else None,
+    )
+    yield from _optional(
+        "replay",
+        "program=(data, privatise) -> releases",
+        (lambda: replay.post_processing(program, hook.data, hook.neighbour)) if program else None,
+    )
+    yield from _optional(
+        "taint",
+        "flow=(nodes, names released)",
+        (lambda: taint.taint(*flow)) if flow else None,
+    )
+    yield from _optional(
+        "surviving rounds",
+        "round_=Round(run, start, batches)",
+        (lambda: contamination.surviving_rounds(*steps)) if steps else None,
+    )
 
 
-def _noised(stddev: Any) -> bool:
-    return bool((torch.as_tensor(stddev) > 0).all())
-
-
-def _joined(sent: Mapping[str, Tensor], hook: Hook) -> Tensor:
-    names = [name for name in sent if name not in hook.stddevs or _noised(hook.stddevs[name])]
-    return torch.cat([sent[name].double().flatten() for name in names])
-
-
-def _named(name: str, finding: Finding) -> Finding:
-    text = f"{name}: {finding.text}"
-    return Finding(probe=finding.probe, fired=finding.fired, text=text,
-                   measured=finding.measured, declared=finding.declared)  # fmt: skip
+def _optional(
+    name: str, needs: str, run: Callable[[], Finding] | None
+) -> Iterator[Finding | Skipped]:
+    yield Skipped(name, f"needs {needs}") if run is None else run()

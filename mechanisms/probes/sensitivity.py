@@ -11,11 +11,13 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ...accountant import check
+from ...accountant import check, gaussian
 from ...accountant.adjacency import ADJACENCIES, Adjacency
+from ...accountant.errors import ParameterError
 from .finding import Finding
 
 Value = Tensor | Mapping[str, Tensor]
+BOUND_IT = "clip what one unit adds, and scale the noise to how far the whole release can move"
 SLACK = 1e-6  # relative; sums of doubles are not exact
 
 
@@ -114,11 +116,7 @@ def sensitivity(
     False
     """
     check.non_negative(declared=declared)
-    largest, where = 0.0, "no pair"
-    for pair in pairs:
-        moved = distance(f, pair, stddevs=stddevs, order=order)
-        if moved > largest or where == "no pair":
-            largest, where = moved, pair.name
+    largest, where = _farthest(f, pairs, stddevs, order)
     fired = largest > declared * (1.0 + SLACK)
     ratio = largest / declared if declared else math.inf if largest else 0.0
     return Finding(
@@ -126,9 +124,50 @@ def sensitivity(
         fired=fired,
         text=f"measured {what} {largest:.6g} ({where}) against declared {declared:.6g}: "
         f"ratio {ratio:.4g}",
+        fix=BOUND_IT if fired else "",
         measured=largest,
         declared=declared,
     )
+
+
+def quoted(
+    f: Callable[[Any], Value], pairs: Iterable[Pair], *, stddevs: Any, epsilon: float, delta: float
+) -> Finding:
+    """Fires where a pair of neighbours already costs more epsilon than is quoted.
+
+    Exact for independent Gaussian noise: everything that f gives moves by mu noises, and no
+    mechanism that does so is (epsilon, delta)-DP for less (Dong, Roth & Su, arXiv:1905.02383).
+
+    Args:
+        f: the program without noise: data set -> {name: tensor}, all of its releases together.
+        pairs: neighbours.
+        stddevs: of the noise; a number, a tensor that broadcasts, or {name: such}.
+        epsilon: quoted for all releases together.
+        delta: at which it is quoted.
+    """
+    check.positive(epsilon=epsilon)
+    check.open_probability(delta=delta)
+    mu, where = _farthest(f, pairs, stddevs, 2)
+    exact = gaussian.epsilon_interval(delta, mu=mu)[0] if mu < math.inf else math.inf
+    fired = exact > epsilon * (1.0 + SLACK)
+    return Finding(
+        probe="sensitivity",
+        fired=fired,
+        text=f"{where} moves all releases by mu {mu:.6g}: epsilon {exact:.6g} at delta {delta:g}, "
+        f"and {epsilon:.6g} is quoted",
+        fix="account for all releases of one unit together, exactly" if fired else "",
+        measured=exact,
+        declared=epsilon,
+    )
+
+
+def _farthest(
+    f: Callable[[Any], Value], pairs: Iterable[Pair], stddevs: Any, order: int
+) -> tuple[float, str]:
+    found = [(distance(f, pair, stddevs=stddevs, order=order), pair.name) for pair in pairs]
+    if not found:
+        raise ParameterError("no pair of neighbours was given; `neighbours` makes some")
+    return max(found, key=lambda one: one[0])
 
 
 def _named(value: Value) -> dict[str, Tensor]:

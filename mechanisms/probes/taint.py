@@ -65,6 +65,9 @@ def taint(nodes: Iterable[Node], released: Iterable[str]) -> Finding:
         path = unsafe_path(graph, name)
         if path is not None:
             return Finding(
-                probe="taint", fired=True, text="private records reach " + " -> ".join(path)
+                probe="taint",
+                fired=True,
+                text="private records reach " + " -> ".join(path),
+                fix="put noise on this way, or compute it from noised values only",
             )
     return Finding(probe="taint", fired=False, text="every way to what is released meets noise")

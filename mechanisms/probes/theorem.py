@@ -10,6 +10,7 @@ from ...accountant import check
 from .finding import Finding
 
 PROBE = "theorem to code"
+MAKE_IT_AGREE = "make code and theorem say the same"
 
 
 def agrees(measured: Tensor, expected: Tensor, *, what: str, tolerance: float = 1e-6) -> Finding:
@@ -17,7 +18,7 @@ def agrees(measured: Tensor, expected: Tensor, *, what: str, tolerance: float = 
     check.positive(tolerance=tolerance)
     if measured.shape != expected.shape:
         text = f"{what} has shape {list(measured.shape)}, not {list(expected.shape)}"
-        return Finding(probe=PROBE, fired=True, text=text)
+        return Finding(probe=PROBE, fired=True, text=text, fix=MAKE_IT_AGREE)
     gap = float(torch.linalg.vector_norm((measured - expected).double()))
     size = float(torch.linalg.vector_norm(expected.double()))
     fired = not gap <= tolerance * max(size, 1.0)
@@ -25,6 +26,7 @@ def agrees(measured: Tensor, expected: Tensor, *, what: str, tolerance: float = 
         probe=PROBE,
         fired=fired,
         text=f"{what} is off by {gap:.4g}, its own norm being {size:.4g}",
+        fix=MAKE_IT_AGREE if fired else "",
         measured=gap,
         declared=0.0,
     )
@@ -32,9 +34,11 @@ def agrees(measured: Tensor, expected: Tensor, *, what: str, tolerance: float = 
 
 def at_least(measured: float, wanted: float, *, what: str) -> Finding:
     """Fires where a number is below what is wanted."""
+    fired = not measured >= wanted
     return Finding(
         probe=PROBE,
-        fired=not measured >= wanted,
+        fired=fired,
+        fix=MAKE_IT_AGREE if fired else "",
         text=f"{what}: {measured:.4g}, wanted {wanted:.4g} or more",
         measured=measured,
         declared=wanted,
@@ -43,9 +47,11 @@ def at_least(measured: float, wanted: float, *, what: str) -> Finding:
 
 def at_most(measured: float, wanted: float, *, what: str) -> Finding:
     """Fires where a number is above what is wanted."""
+    fired = not measured <= wanted
     return Finding(
         probe=PROBE,
-        fired=not measured <= wanted,
+        fired=fired,
+        fix=MAKE_IT_AGREE if fired else "",
         text=f"{what}: {measured:.4g}, wanted {wanted:.4g} or less",
         measured=measured,
         declared=wanted,
@@ -57,9 +63,11 @@ def gradient_vanishes(loss: Callable[[Tensor], Tensor], point: Tensor) -> Findin
     at = point.detach().clone().requires_grad_(True)
     (gradient,) = torch.autograd.grad(loss(at), at)
     size = float(torch.linalg.vector_norm(gradient))
+    fired = not size <= 1e-6 * math.sqrt(at.numel())
     return Finding(
         probe=PROBE,
-        fired=size > 1e-6 * math.sqrt(at.numel()),
+        fired=fired,
+        fix="check the shapes in the loss: something is broadcast" if fired else "",
         text=f"the gradient at the minimum has norm {size:.4g}",
         measured=size,
         declared=0.0,

@@ -7,7 +7,15 @@ from privassay.accountant.errors import ParameterError
 from privassay.mechanisms.base import SeededKey, SystemKey
 from privassay.mechanisms.clipping import Clip
 from privassay.mechanisms.discrete_gaussian import DiscreteGaussianSum
-from privassay.mechanisms.probes import contamination, declared, flags, noise, outbox, theorem
+from privassay.mechanisms.probes import (
+    contamination,
+    evidence,
+    flags,
+    freshness,
+    noise,
+    outbox,
+    theorem,
+)
 from privassay.mechanisms.probes.finding import Finding, worst
 from privassay.mechanisms.probes.sensitivity import Pair, distance, neighbours, sensitivity
 from privassay.mechanisms.probes.taint import Node, taint, unsafe_path
@@ -172,8 +180,8 @@ def test_noise_from_a_public_seed():
     assert not noise.reproducible(SystemKey().normal(300), attacker, range(10)).fired
     mixed = attacker(7) + SeededKey(1).normal(300)
     assert noise.reproducible(mixed, attacker, range(10)).fired
-    assert noise.fresh(lambda: SeededKey(1).normal(4)).fired
-    assert not noise.fresh(lambda: SystemKey().normal(4)).fired
+    assert freshness.fresh(lambda: SeededKey(1).normal(4)).fired
+    assert not freshness.fresh(lambda: SystemKey().normal(4)).fired
 
 
 def test_last_bits():
@@ -232,19 +240,12 @@ def test_taint_finds_long_ways_and_stops_at_noise_and_cycles():
         unsafe_path(chain, "x")
 
 
-def test_declarations():
-    assert not declared.classical_gaussian(1.0, 1e-5).fired
-    found = declared.classical_gaussian(25.0, 1e-5)
-    assert found.fired and found.measured == pytest.approx(34.59, abs=0.01)
-    assert declared.classical_gaussian(10.0, 1e-5).measured == pytest.approx(10.39, abs=0.01)
-    assert declared.complete({}).fired
-    assert declared.amplification(sampler="poisson", secret=True, rate=0.1).fired is False
-    assert declared.amplification(sampler="permutation", secret=True, rate=0.1).fired
+def test_membership_evidence():
     same = {1: 0, 2: 1}
-    assert not declared.members(same, {3: 0, 4: 1}, {1, 2}).fired
-    assert declared.members(same, {3: 0, 4: 0}, {1, 2}).fired  # another mix of classes
-    assert declared.members(same, {3: 0, 4: 1}, {1}).fired
-    assert declared.members(same, {3: 0, 4: 1}, {1, 2, 3}).fired
+    assert not evidence.members(same, {3: 0, 4: 1}, {1, 2}).fired
+    assert evidence.members(same, {3: 0, 4: 0}, {1, 2}).fired  # another mix of classes
+    assert evidence.members(same, {3: 0, 4: 1}, {1}).fired
+    assert evidence.members(same, {3: 0, 4: 1}, {1, 2, 3}).fired
 
 
 def test_theorem_checks():
@@ -257,7 +258,11 @@ def test_theorem_checks():
 
 
 def test_worst():
-    good, bad = (Finding(probe="p", fired=f, text="t") for f in (False, True))
+    good, bad = (Finding(probe="p", fired=f, text="t", fix="do" * f) for f in (False, True))
     assert worst([good, bad]) is bad and worst([good]) is good
     with pytest.raises(ValueError, match="no probe"):
         worst([])
+    with pytest.raises(ValueError, match="needs a fix"):
+        Finding(probe="p", fired=True, text="t")
+    with pytest.raises(ValueError, match="needs a fix"):
+        Finding(probe="p", fired=False, text="t", fix="do")

@@ -194,7 +194,7 @@ def scale_one(count):
     torch.set_num_threads(1)
     data, _, _ = pool()
     draw = np.random.Generator(np.random.Philox(0)).integers(0, len(data.x), (count, 15))
-    virtual = ClientData.of(data.x, data.y, draw)
+    virtual = ClientData.of(data.x, data.y, draw, virtual=True)
     algorithm = FedAvg(
         kernel=NET, batch_size=16, optimizer=plain_sgd(workload.LEARNING_RATE), divisor="examples"
     )

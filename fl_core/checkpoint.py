@@ -24,12 +24,14 @@ class Checkpoint:
         state: the server's tensors.
         personal: the clients' tensors, all rows.
         tally: counts of unusable uploads.
+        spent: number and SHA-256 of the ledger's entries, so that a lost ledger is noticed.
     """
 
     rounds: int
     state: dict[str, Tensor]
     personal: dict[str, Tensor]
     tally: dict[str, int]
+    spent: tuple[int, str]
 
 
 def save(folder: Path, checkpoint: Checkpoint, *, run: str) -> None:
@@ -48,10 +50,12 @@ def save(folder: Path, checkpoint: Checkpoint, *, run: str) -> None:
         "run": run,
         "rounds": str(checkpoint.rounds),
         "tally": json.dumps(checkpoint.tally, sort_keys=True),
+        "spent": json.dumps(checkpoint.spent),
         "names": json.dumps(list(tensors)),  # their order is part of the state
     }
     content = to_bytes({n: v.detach().cpu().contiguous() for n, v in tensors.items()}, about)
     partial = folder / f"{NAME}.partial"
+    partial.touch(mode=0o600)  # it holds what the clients keep for themselves
     with partial.open("wb") as file:
         file.write(content)
         file.flush()
@@ -93,7 +97,11 @@ def load(folder: Path, *, run: str, device: torch.device | str = "cpu") -> Check
         kind, _, rest = name.partition("/")
         parts[kind][rest] = value
     return Checkpoint(
-        int(about["rounds"]), parts["state"], parts["personal"], json.loads(about["tally"])
+        int(about["rounds"]),
+        parts["state"],
+        parts["personal"],
+        json.loads(about["tally"]),
+        tuple(json.loads(about["spent"])),
     )
 
 

@@ -25,6 +25,8 @@ class ClientData:
         lengths: int64[rows]: number of records of each row; 0 is allowed.
         clients: int64[rows]: number of the client, below 2**32; part of its random numbers.
         replicas: int64[rows]: number of the replica, likewise.
+        virtual: records may be held twice, by one client or by several. Nothing is then proven per
+            example, since a release per client is accounted as if records were disjoint.
     """
 
     x: Tensor
@@ -33,6 +35,7 @@ class ClientData:
     lengths: Tensor
     clients: Tensor
     replicas: Tensor
+    virtual: bool = False
 
     def __len__(self) -> int:
         return len(self.lengths)
@@ -46,6 +49,7 @@ class ClientData:
         *,
         clients: Sequence[int] | None = None,
         replicas: Sequence[int] | None = None,
+        virtual: bool = False,
     ) -> "ClientData":
         """One row per part.
 
@@ -55,10 +59,12 @@ class ClientData:
             parts: the indices of the records that each row holds.
             clients: number of each row's client; in order if not given.
             replicas: number of each row's replica; all 0 if not given.
+            virtual: whether a record may be held more than once in a replica.
 
         Raises:
-            ConfigError: lengths differ, an index is outside the pool, or two rows are the same
-                client of the same replica and so would draw the same random numbers.
+            ConfigError: lengths differ, an index is no whole number or outside the pool, a record
+                is held twice though the clients are not virtual, or two rows are the same client
+                of the same replica and so would draw the same random numbers.
         """
         count = len(parts)
         who = torch.as_tensor(range(count) if clients is None else clients, dtype=torch.int64)
@@ -77,11 +83,20 @@ class ClientData:
         index = torch.zeros(count, int(lengths.max()) if count else 0, dtype=torch.int64)
         if count and int(lengths.sum()):
             held = torch.arange(index.shape[1]) < lengths.unsqueeze(1)
-            flat = np.concatenate([np.asarray(part, dtype=np.int64) for part in parts])
+            flat = np.concatenate([_whole(part) for part in parts])
             if flat.min() < 0 or flat.max() >= len(x):
                 raise ConfigError(f"a row holds a record outside the pool of {len(x)} records")
             index[held] = torch.from_numpy(flat)
-        return cls(x=x, y=y, index=index, lengths=lengths, clients=who, replicas=which)
+            place = which.repeat_interleave(lengths).numpy().astype(np.int64) * len(x) + flat
+            if not virtual and len(np.unique(place)) < len(place):
+                raise ConfigError(
+                    "a record is held twice in one replica, by one client or by two.\n"
+                    "  Deal records out once, or say virtual=True: then nothing is proven per "
+                    "example."
+                )
+        return cls(
+            x=x, y=y, index=index, lengths=lengths, clients=who, replicas=which, virtual=virtual
+        )
 
     def take(self, rows: Tensor) -> "ClientData":
         """These rows, in this order; the pool stays the same."""
@@ -96,7 +111,13 @@ class ClientData:
         )
 
     def replicate(self, count: int) -> "ClientData":
-        """`count` replicas of replica 0, replica by replica."""
+        """`count` replicas of replica 0, replica by replica.
+
+        Raises:
+            ConfigError: there are other replicas already.
+        """
+        if len(self) and int(self.replicas.max()) > 0:
+            raise ConfigError("these rows are replicas already; replicate those of replica 0")
         each = torch.arange(count).repeat_interleave(len(self))
         return replace(
             self,
@@ -108,4 +129,19 @@ class ClientData:
 
     def to(self, device: torch.device | str) -> "ClientData":
         """The same on another device."""
-        return ClientData(**{name: value.to(device) for name, value in vars(self).items()})
+        return replace(
+            self,
+            x=self.x.to(device),
+            y=self.y.to(device),
+            index=self.index.to(device),
+            lengths=self.lengths.to(device),
+            clients=self.clients.to(device),
+            replicas=self.replicas.to(device),
+        )
+
+
+def _whole(part: Sequence[int] | np.ndarray) -> np.ndarray:
+    found = np.asarray(part)
+    if found.size and found.dtype.kind not in "iu":
+        raise ConfigError(f"parts must be whole numbers, but one is of type {found.dtype}")
+    return found.astype(np.int64)

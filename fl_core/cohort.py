@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ..accountant import check
+from ..accountant.errors import ConfigError
 from ..mechanisms.base import Key
 from .clients import ClientData
 from .counters import Counter
@@ -88,10 +89,19 @@ class Scheduled:
     schedule: Callable[[int], Sequence[int]]
 
     def draw(self, data: ClientData, round: int, key: Key) -> Tensor:
-        """Rows of the scheduled clients, in the order of the schedule, replica by replica."""
+        """Rows of the scheduled clients, in the order of the schedule, replica by replica.
+
+        Raises:
+            ConfigError: a client is not there, or is named twice.
+        """
         wanted = torch.as_tensor(self.schedule(round), dtype=torch.int64)
         names, position = wanted.sort()
         clients, replicas = data.clients.cpu(), data.replicas.cpu()
+        if not bool(torch.isin(names, clients).all()) or len(names.unique()) < len(names):
+            raise ConfigError(
+                f"the schedule of round {round} names a client that is not there, or one twice: "
+                f"{wanted.tolist()}"
+            )
         at = torch.searchsorted(names, clients).clamp(max=max(len(names) - 1, 0))
         rows = (names[at] == clients).nonzero()[:, 0] if len(names) else names
         rank = replicas[rows] * (len(names) + 1) + position[at[rows]]

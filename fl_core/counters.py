@@ -18,6 +18,7 @@ from torch import Tensor
 from ..accountant import check
 from ..accountant.errors import ParameterError
 from ..mechanisms.base import Key
+from .run_key import RunKey
 
 _LOW = 0xFFFFFFFF
 _MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
@@ -65,8 +66,11 @@ class Counter:
 
     @classmethod
     def of(cls, key: Key, *purpose: str, round: int = 0) -> "Counter":
-        """The counter of a purpose; of a system key it is fresh at every call."""
-        child = key.child(*purpose)
+        """The counter of a purpose; of a system key it is fresh at every call.
+
+        Of a `RunKey` it is that of the run's secret setup, the same in every worker.
+        """
+        child = key.setup.child(*purpose) if isinstance(key, RunKey) else key.child(*purpose)
         if child.fingerprint == "system":
             return cls((secrets.randbits(32), secrets.randbits(32)), round)
         word = hashlib.sha256(child.fingerprint.encode()).digest()

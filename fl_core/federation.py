@@ -6,27 +6,29 @@ on the device or on where a run was interrupted.
 
 import math
 from collections import Counter as Tally
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from ..accountant import check
-from ..accountant.errors import ConfigError
-from ..accountant.ledger import Ledger
+from ..accountant.errors import ConfigError, RecordError
+from ..accountant.ledger import Ledger, LedgerEntry
 from ..mechanisms.base import Key
 from . import checkpoint
 from .algorithms.base import Algorithm, Received, State
 from .clients import ClientData
 from .cohort import Cohort, Everyone
-from .engines.base import Engine
+from .engines.base import Engine, Work
 from .engines.local import Local
 from .intake import Faults, break_rows, receive
 from .kernels.base import Params
 from .protection import Protection, Unprotected
 from .recorder import Layout, Recorder
+from .run_key import run_key
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,13 +57,17 @@ class Federation:
 
     def __post_init__(self) -> None:
         check.count(rounds=self.rounds, chunk=self.chunk)
-        self.protection.check(self.cohort)
+        object.__setattr__(self, "key", run_key(self.key))
         if not len(self.data):
             raise ConfigError("a federation needs at least one client, but has none")
-        if not (self.algorithm.weights_are_public or isinstance(self.protection, Unprotected)):
+        numbers = torch.stack([self.data.clients, self.data.replicas])
+        if len(torch.unique(numbers, dim=1).T) < len(self.data):
+            raise ConfigError("two rows are the same client of the same replica")
+        self.protection.check(self.algorithm, self.data, self.cohort)
+        if self.data.virtual and self.protection.unit == "example":
             raise ConfigError(
-                "uploads are weighted or divided by what the clients hold, but are accounted as "
-                "equal.\n  Use equal weights and a public divisor, or no protection."
+                "the clients are virtual: a record may be held by several, so a bound per example "
+                "of one client's upload says nothing.\n  Deal records out once."
             )
 
 
@@ -96,6 +102,7 @@ def layout(federation: Federation, *, raw: bool = False, half: bool = False) -> 
         broadcast={name: tuple(value.shape[1:]) for name, value in first.items()},
         raw=raw,
         half=half,
+        trust=federation.protection.trust,
     )
 
 
@@ -103,7 +110,7 @@ def run(
     federation: Federation,
     ledger: Ledger,
     *,
-    engine: Engine | None = None,
+    engine: Callable[..., Engine] = Local,
     recorder: Recorder | None = None,
     folder: Path | None = None,
     name: str = "",
@@ -116,72 +123,125 @@ def run(
         federation: what is run.
         ledger: gets every release of the lowest-numbered replica before it is made; the other
             replicas are worlds of the same design.
-        engine: does the clients' work; in this process if not given. See `engine_parts`.
+        engine: makes what does the clients' work, e.g. `functools.partial(RayShards, shards=2)`;
+            in this process if not given.
         recorder: keeps what left.
         folder: where checkpoints are kept; none if not given.
         name: hash of everything that determines the run (settings, data, program), so that a
-            checkpoint of another one is not taken for it.
-        every: rounds between checkpoints.
+            checkpoint or a ledger of another one is not taken for its own.
+        every: rounds between checkpoints, >= 1.
         say: is told the number of finished rounds after each.
 
     Raises:
-        RecordError: the folder holds a checkpoint of another run.
+        ConfigError: the ledger is for another unit than the mechanism bounds, or `name` is
+            missing where it is needed.
+        RecordError: the folder, the transcript or the ledger is that of another run, or the ledger
+            has lost releases that the checkpoint knows of.
     """
+    check.count(every=every)
+    _check_ledger(federation.protection, ledger, name, resumable=folder is not None)
     algorithm, data, key = federation.algorithm, federation.data, federation.key
     replicas, slot = _replicas(data), _slots(data)
     place, weights = torch.searchsorted(replicas, data.replicas), algorithm.weights(data)
     clients = int(slot.max()) + 1
-    engine = engine or Local(*engine_parts(federation))
     state, first, tally = algorithm.start(replicas, key), 0, Tally[str]()
     saved = None
     if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
         saved = checkpoint.load(folder, run=name, device=data.x.device)
     if saved is not None:
+        _check_saved(saved, federation, ledger, recorder)
         state, first, tally = saved.state, saved.rounds, Tally(saved.tally)
-        engine.restore(saved.personal)
-    raw = recorder is not None and recorder.layout.raw
-    for round_ in range(first, federation.rounds):
-        rows = federation.cohort.draw(data, round_, key).to(data.lengths.device)
-        audited = rows if len(replicas) == 1 else rows[data.replicas[rows] == replicas[0]]
-        ledger.write(federation.protection.entries(data, audited, round_, key))
-        collected = _Collector(algorithm, data, len(replicas), clients)
-        for some, noisy, before in engine.work(rows, algorithm.broadcast(state), round_, raw=raw):
-            arriving: Tensor | list[Tensor | None] = noisy
-            if federation.faults is not None:
-                names = data.clients[some].tolist()
-                arriving = break_rows(noisy, names, round_, federation.faults)
-            uploads, arrived = receive(arriving, algorithm.upload_shape, tally)
+    parts = (algorithm, data, key, federation.protection, replicas, federation.chunk)
+    with closing(engine(*parts)) as workers:
+        if saved is not None:
+            workers.restore(saved.personal)
+        for round_ in range(first, federation.rounds):
+            rows = federation.cohort.draw(data, round_, key).to(data.lengths.device)
+            audited = rows if len(replicas) == 1 else rows[data.replicas[rows] == replicas[0]]
+            entries = federation.protection.entries(data, audited, round_, key)
+            ledger.write(_named(entries, name))
             if recorder is not None:
-                recorder.uploads(round_, some.cpu(), uploads, arrived, before)
-            collected.add(uploads, arrived, weights[some], place[some], slot[some])
-        received = collected.result(federation.protection, replicas, round_, key)
-        state = algorithm.serve(state, received, round=round_, key=key)
-        if recorder is not None:
-            recorder.broadcast(round_, algorithm.broadcast(state))
-        done = round_ + 1
-        if folder is not None and (done % every == 0 or done == federation.rounds):
+                recorder.begin(round_)
+            raw = recorder is not None and recorder.layout.raw
+            collected = _Collector(algorithm, data, len(replicas), clients)
+            for work in workers.work(rows, algorithm.broadcast(state), round_, raw=raw):
+                some = work.rows
+                uploads, arrived = _arrived(work, federation, round_, tally)
+                if recorder is not None:
+                    recorder.uploads(round_, some.cpu(), uploads, arrived, work.raw)
+                collected.add(uploads, arrived, weights[some], place[some], slot[some])
+            received = collected.result(federation.protection, replicas, round_, key)
+            state = algorithm.serve(state, received, round=round_, key=key)
             if recorder is not None:
-                recorder.flush()
-            found = checkpoint.Checkpoint(done, state, engine.personal(), dict(tally))
-            checkpoint.save(folder, found, run=name)
-        say(done)
+                recorder.broadcast(round_, algorithm.broadcast(state))
+            done = round_ + 1
+            if folder is not None and (done % every == 0 or done == federation.rounds):
+                if recorder is not None:
+                    recorder.flush()
+                kept = (state, workers.personal(), dict(tally), ledger.spent())
+                checkpoint.save(folder, checkpoint.Checkpoint(done, *kept), run=name)
+            say(done)
+        personal = workers.personal()
     hashes = recorder.hashes() if recorder is not None else {}
-    personal = engine.personal()
     return Outcome(state, personal, dict(tally), hashes, checkpoint.digest(state, personal))
 
 
-def engine_parts(
+def _arrived(
+    work: Work, federation: Federation, round_: int, tally: Tally[str]
+) -> tuple[Tensor, Tensor]:
+    """What the server can use of some uploads, and of whom."""
+    arriving: Tensor | list[Tensor | None]
+    arriving = [None] * len(work.rows) if work.uploads is None else work.uploads
+    if federation.faults is not None and isinstance(arriving, Tensor):
+        names = federation.data.clients[work.rows].tolist()
+        arriving = break_rows(arriving, names, round_, federation.faults, tally)
+    device = federation.data.x.device
+    return receive(arriving, federation.algorithm.upload_shape, tally, device=device)
+
+
+def _check_ledger(protection: Protection, ledger: Ledger, name: str, *, resumable: bool) -> None:
+    if protection.unit not in (None, ledger.unit):
+        raise ConfigError(
+            f"the mechanism bounds one {protection.unit}, but the ledger is for one "
+            f"{ledger.unit}.\n  Keep the ledger under the mechanism's unit, or use another "
+            "mechanism."
+        )
+    if not name and (resumable or ledger.entries):
+        raise ConfigError(
+            "give the run a name, a hash of its settings, data and program: "
+            + ("a checkpoint" if resumable else "a ledger that holds releases already")
+            + " of another run would be taken for its own"
+        )
+
+
+def _check_saved(
+    saved: checkpoint.Checkpoint,
     federation: Federation,
-) -> tuple[Algorithm, ClientData, Key, Protection, Tensor, int]:
-    """What every engine is built from: `RayShards(*engine_parts(federation), shards=2)`."""
-    return (
-        federation.algorithm,
-        federation.data,
-        federation.key,
-        federation.protection,
-        _replicas(federation.data),
-        federation.chunk,
-    )
+    ledger: Ledger,
+    recorder: Recorder | None,
+) -> None:
+    if saved.rounds > federation.rounds:
+        raise RecordError(
+            f"the checkpoint has {saved.rounds} rounds, but the run only {federation.rounds}"
+        )
+    if ledger.spent(saved.spent[0]) != saved.spent:
+        raise RecordError(
+            f"the ledger does not begin with the {saved.spent[0]} releases that were made before "
+            "the checkpoint: it is another one, or was lost.\n"
+            "  Go on with the run's own ledger (a file), or start anew with --fresh."
+        )
+    if recorder is not None and recorder.fresh:
+        raise RecordError(
+            "the transcript of the first rounds is missing. Go on with the run's own, or start "
+            "anew with --fresh."
+        )
+
+
+def _named(entries: Iterable[LedgerEntry], name: str) -> Iterator[LedgerEntry]:
+    """Releases of a named run say so: the same noise for other values is then no repetition."""
+    for entry in entries:
+        yield replace(entry, release=f"{entry.release} of run {name[:16]}") if name else entry
 
 
 class _Collector:
@@ -233,14 +293,3 @@ def _replicas(data: ClientData) -> Tensor:
 def _slots(data: ClientData) -> Tensor:
     """int64[rows]: position of each row's client within its replica."""
     return torch.searchsorted(data.clients.unique(sorted=True), data.clients)
-
-
-def per_replica(values: Tensor, data: ClientData) -> Iterator[Tensor]:
-    """The rows of each replica of float[rows, ...], lowest number first."""
-    for replica in _replicas(data):
-        yield values[data.replicas == replica]
-
-
-def only(state: Mapping[str, Tensor], replica: int) -> State:
-    """One replica's part of a state, still with its leading axis."""
-    return {name: value[replica : replica + 1] for name, value in state.items()}

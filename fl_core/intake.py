@@ -5,6 +5,7 @@ divisor, so the account stays what it was. Whose upload was unusable is known to
 counts are of no use to anybody else and are not released.
 """
 
+import functools
 from collections import Counter as Tally
 from collections.abc import Callable, Sequence
 from typing import Literal
@@ -20,20 +21,26 @@ Faults = Callable[[int, int], Fault | None]
 
 
 def receive(
-    uploads: Tensor | Sequence[Tensor | None], shape: tuple[int, ...], tally: Tally[str]
+    uploads: Tensor | Sequence[Tensor | None],
+    shape: tuple[int, ...],
+    tally: Tally[str],
+    *,
+    device: torch.device | str = "cpu",
 ) -> tuple[Tensor, Tensor]:
     """Usable rows and zeros.
 
     Args:
         uploads: float[rows, *shape], or what each client sent, None for nothing.
         shape: of one upload.
-        tally: "missing", "wrong shape" and "not finite" are counted here.
+        tally: "missing", "wrong shape" (or no floating-point numbers) and "not finite" are
+            counted here.
+        device: of the result.
 
     Returns:
         float[rows, *shape] and bool[rows], whose upload could be used.
     """
     if not isinstance(uploads, Tensor):
-        uploads, usable = _stack(uploads, shape, tally)
+        uploads, usable = _stack(uploads, shape, tally, device)
     else:
         usable = torch.ones(len(uploads), dtype=torch.bool, device=uploads.device)
     # A sum is finite only if each term is; it may overflow, so what it suspects is looked at.
@@ -48,24 +55,33 @@ def receive(
 
 
 def _stack(
-    uploads: Sequence[Tensor | None], shape: tuple[int, ...], tally: Tally[str]
+    uploads: Sequence[Tensor | None],
+    shape: tuple[int, ...],
+    tally: Tally[str],
+    device: torch.device | str,
 ) -> tuple[Tensor, Tensor]:
-    rows, usable = [], []
-    like = next((u for u in uploads if u is not None and tuple(u.shape) == shape), torch.zeros(()))
-    for upload in uploads:
-        fits = upload is not None and tuple(upload.shape) == shape and upload.is_floating_point()
-        if not fits:
+    fitting = [u for u in uploads if u is not None and _fits(u, shape)]
+    # The widest type: nobody's numbers are cut to those of the client that came first.
+    dtype = functools.reduce(torch.promote_types, (u.dtype for u in fitting), torch.float32)
+    found = torch.zeros(len(uploads), *shape, dtype=dtype, device=device)
+    usable = torch.zeros(len(uploads), dtype=torch.bool, device=device)
+    for row, upload in enumerate(uploads):
+        if upload is None or not _fits(upload, shape):
             tally["missing" if upload is None else "wrong shape"] += 1
-        usable.append(fits)
-        rows.append(upload.to(like) if fits and upload is not None else like.new_zeros(shape))
-    found = torch.stack(rows) if rows else torch.zeros(0, *shape)
-    return found, torch.tensor(usable, dtype=torch.bool, device=found.device)
+            continue
+        found[row] = upload
+        usable[row] = True
+    return found, usable
+
+
+def _fits(upload: Tensor, shape: tuple[int, ...]) -> bool:
+    return tuple(upload.shape) == shape and upload.is_floating_point()
 
 
 def break_rows(
-    uploads: Tensor, clients: Sequence[int], round: int, faults: Faults
+    uploads: Tensor, clients: Sequence[int], round: int, faults: Faults, tally: Tally[str]
 ) -> Tensor | list[Tensor | None]:
-    """The uploads as they arrive when `faults` strike."""
+    """The uploads as they arrive when `faults` strike; drops are counted by their kind, too."""
     sent: list[Tensor | None] = list(uploads)
     struck = False
     for row, client in enumerate(clients):
@@ -73,6 +89,7 @@ def break_rows(
         struck = struck or fault is not None
         value = uploads[row]
         if fault in ("dropped before", "dropped after"):
+            tally[fault] += 1
             sent[row] = None
         elif fault == "not finite":
             sent[row] = torch.full_like(value, float("nan"))

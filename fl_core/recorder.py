@@ -33,7 +33,8 @@ class Layout:
         upload: shape of one upload.
         broadcast: name -> shape of one replica's broadcast.
         raw: also keep uploads as they were before noise, for tests of our own code only.
-        half: keep float16 instead of float32; what an attack sees is then rounded.
+        half: keep float16 instead of float32; what an attack sees is then rounded further.
+        trust: who saw uploads before noise; kept beside the arrays.
     """
 
     rounds: int
@@ -43,6 +44,7 @@ class Layout:
     broadcast: dict[str, tuple[int, ...]]
     raw: bool = False
     half: bool = False
+    trust: str = "not stated"
 
     def arrays(self) -> dict[str, tuple[str, tuple[int, ...]]]:
         """File name -> dtype and shape."""
@@ -70,41 +72,49 @@ class Recorder:
     Args:
         folder: created if it is not there.
         layout: shapes.
+        name: hash of everything that determines the run, as for `federation.run`.
 
     Raises:
-        RecordError: the folder holds a recording of another layout.
+        RecordError: the folder holds a recording of another run.
     """
 
-    def __init__(self, folder: Path, layout: Layout) -> None:
+    def __init__(self, folder: Path, layout: Layout, *, name: str = "") -> None:
         self.layout = layout
+        self.name = name
         self._folder = folder
         folder.mkdir(parents=True, exist_ok=True)
         index = folder / INDEX
-        content = {name: [kind, list(shape)] for name, (kind, shape) in layout.arrays().items()}
-        fresh = not index.exists()
-        if not fresh and json.loads(index.read_text(encoding="utf-8")) != content:
+        shapes = {name: [kind, list(shape)] for name, (kind, shape) in layout.arrays().items()}
+        content = {"run": name, "trust": layout.trust, "arrays": shapes}
+        self.fresh = not index.exists()
+        if not self.fresh and json.loads(index.read_text(encoding="utf-8")) != content:
             raise RecordError(
-                f"the transcript in {folder.name} has other shapes than this run.\n"
+                f"the transcript in {folder.name} is of another run, or has other shapes.\n"
                 "  Use another folder, or start anew with --fresh."
             )
-        self._arrays = {name: self._open(name, fresh) for name in content}
-        if fresh:
+        self._arrays = {name: self._open(name, self.fresh) for name in shapes}
+        if self.fresh:
             _replace(index, json.dumps(content, indent=1).encode())
+
+    def begin(self, round: int) -> None:
+        """Forget what an attempt that was killed in this round has written."""
+        for array in self._arrays.values():
+            array[round] = 0
 
     def uploads(
         self, round: int, rows: Tensor, values: Tensor, arrived: Tensor, raw: Tensor | None
     ) -> None:
         """What left some clients; the server sees it."""
         where = rows.numpy()
-        self._arrays["uploads.npy"][round, where] = values.cpu().numpy()
+        self._arrays["uploads.npy"][round, where] = self._cut(values)
         self._arrays["arrived.npy"][round, where] = arrived.cpu().numpy()
         if raw is not None:
-            self._arrays["raw.npy"][round, where] = raw.cpu().numpy()
+            self._arrays["raw.npy"][round, where] = self._cut(raw)
 
     def broadcast(self, round: int, state: Mapping[str, Tensor]) -> None:
         """What the server sent to all."""
         for name, value in state.items():
-            self._arrays[f"broadcast-{name}.npy"][round] = value.cpu().numpy()
+            self._arrays[f"broadcast-{name}.npy"][round] = self._cut(value)
 
     def flush(self) -> None:
         """To the disk; called before a checkpoint says that a round is done."""
@@ -115,6 +125,16 @@ class Recorder:
         """File name -> SHA-256."""
         self.flush()
         return {name: _sha256(self._folder / name) for name in sorted(self._arrays)}
+
+    def _cut(self, values: Tensor) -> np.ndarray:
+        """As numbers of the recording; raise `RecordError` if they do not fit."""
+        kind = torch.float16 if self.layout.half else torch.float32
+        found = values.detach().cpu().to(kind)
+        if bool(torch.isinf(found).any()):
+            raise RecordError(
+                f"a value is too large for the transcript's {kind}.\n  Record with half = False."
+            )
+        return np.asarray(found.numpy())
 
     def _open(self, name: str, fresh: bool) -> np.memmap[Any, Any]:
         kind, shape = self.layout.arrays()[name]
@@ -130,10 +150,14 @@ class Recording:
     """A finished or interrupted recording, mapped and not loaded.
 
     Attributes:
-        arrays: "uploads", "arrived", "broadcast-...", perhaps "raw"; read-only.
+        arrays: "uploads", "arrived", "broadcast-...", perhaps "raw"; read-only, rounded to the
+            precision of the recording.
+        trust: who saw uploads before noise; where the server is trusted, its view is not what a
+            claim about its noise covers.
     """
 
     arrays: dict[str, np.ndarray]
+    trust: str
 
     @classmethod
     def load(cls, folder: Path) -> "Recording":
@@ -143,16 +167,16 @@ class Recording:
             RecordError: there is none, or an array does not have the shape of its index.
         """
         try:
-            index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
+            content = json.loads((folder / INDEX).read_text(encoding="utf-8"))
         except FileNotFoundError:
             raise RecordError(f"there is no transcript in {folder.name}") from None
         found = {}
-        for name, (kind, shape) in index.items():
+        for name, (kind, shape) in content["arrays"].items():
             array = np.load(folder / name, mmap_mode="r", allow_pickle=False)
             if list(array.shape) != shape or array.dtype != np.dtype(kind):
                 raise RecordError(f"{name} is not the array that the transcript's index names")
             found[name.removesuffix(".npy")] = array
-        return cls(found)
+        return cls(found, content["trust"])
 
     def view(self, adversary: str, *, oracle: bool = False) -> dict[str, np.ndarray]:
         """What an adversary saw.

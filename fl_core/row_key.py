@@ -60,11 +60,9 @@ class RowKey:
         raise NotRowwiseError("this mechanism draws from a generator: run it row by row")
 
 
-def row_fingerprint(key: Key, round: int, client: int, replica: int) -> str:
-    """What the ledger calls the noise of one row; "system" if it is fresh."""
-    if key.fingerprint == "system":
-        return "system"
-    return f"{key.fingerprint}/{replica}/{round}/{client}"
+def row_fingerprint(fingerprint: str, round: int, client: int, replica: int) -> str:
+    """What the ledger calls the noise of one row under a key; "system" if it is fresh."""
+    return fingerprint if fingerprint == "system" else f"{fingerprint}/{replica}/{round}/{client}"
 
 
 def of_rows(key: Key, data: ClientData, round: int) -> Key:

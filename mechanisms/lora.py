@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ..accountant import check
-from ..accountant.adjacency import FIXED_SIZE
+from ..accountant.adjacency import FIXED_SIZE, Unit
 from ..accountant.assumption import Assumption
 from ..accountant.errors import ParameterError
 from ..accountant.events import RestrictedDpEvent
@@ -86,6 +86,7 @@ class JointDeltaUpload:
     """
 
     point: ClassVar[Point] = "per_upload"
+    unit: ClassVar[Unit] = "client"
     clip_norm: float
     noise_multiplier: float
 
@@ -134,6 +135,7 @@ class JointDeltaSum:
     """
 
     point: ClassVar[Point] = "aggregate"
+    unit: ClassVar[Unit] = "client"
     clip_norm: float
     noise_multiplier: float
     sampling_rate: float

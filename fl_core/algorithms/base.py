@@ -54,6 +54,13 @@ class Algorithm(Protocol):
         Only then may uploads be noised: weights would change the sensitivity, and leave in clear.
         """
 
+    @property
+    def takes_noisy_sums(self) -> bool:
+        """Whether `serve` uses nothing but the sum of the uploads, over a public divisor.
+
+        Only then may a server noise the sum instead of each upload.
+        """
+
     def start(self, replicas: Tensor, key: Key) -> State:
         """The server's state before the first round; int64[replicas] are their numbers."""
 

@@ -68,6 +68,11 @@ class FedAvg:
         """Unless clients are weighted by their examples."""
         return self.divisor != "examples"
 
+    @property
+    def takes_noisy_sums(self) -> bool:
+        """Likewise."""
+        return self.divisor != "examples"
+
     def start(self, replicas: Tensor, key: Key) -> State:
         """One initial model per replica."""
         nobody = torch.zeros_like(replicas)

@@ -128,6 +128,11 @@ class PrototypeFederation:
         """Every client counts the same, whatever it holds."""
         return True
 
+    @property
+    def takes_noisy_sums(self) -> bool:
+        """No: clients noise what they upload, and means are over those who were heard."""
+        return False
+
     def start(self, replicas: Tensor, key: Key) -> State:
         """The method's tensors, the replicas' numbers, and the model if models are averaged."""
         state = self.method.start(replicas, classes=self.classes, dim=self.dim, key=key)

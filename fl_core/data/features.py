@@ -56,7 +56,7 @@ def client_data(pool: Pool, partition: Partition | Sequence[Indices]) -> ClientD
         return ClientData.of(x, y, partition)
     if len(partition.labels) != len(pool) or not (partition.labels == pool.y).all():
         raise ConfigError(f"the partition is of other labels than those of {pool.name!r}")
-    return ClientData.of(x, y, partition.parts)
+    return ClientData.of(x, y, partition.parts, virtual=partition.virtual)
 
 
 def tensors(pool: Pool) -> tuple[torch.Tensor, torch.Tensor]:

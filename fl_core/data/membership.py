@@ -120,6 +120,7 @@ class MembershipDesign:
             [part for replica in range(self.replicas) for part in self.parts(replica)],
             clients=np.tile(np.arange(clients), self.replicas).tolist(),
             replicas=np.repeat(np.arange(self.replicas), clients).tolist(),
+            virtual=self.base.virtual,
         )
         self.check_data(data)
         return data

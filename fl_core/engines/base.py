@@ -13,12 +13,12 @@ class Work(NamedTuple):
 
     Attributes:
         rows: int64[k].
-        uploads: float[k, *shape], with the noise of the clients.
+        uploads: float[k, *shape], with the noise of the clients; None if they are lost.
         raw: the same before noise, if it was asked for: for tests of our own code.
     """
 
     rows: Tensor
-    uploads: Tensor
+    uploads: Tensor | None
     raw: Tensor | None
 
 
@@ -42,3 +42,6 @@ class Engine(Protocol):
 
     def restore(self, personal: Params) -> None:
         """Go on from this state."""
+
+    def close(self) -> None:
+        """Give back what it holds."""

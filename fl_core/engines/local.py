@@ -64,6 +64,9 @@ class Local:
         """See `Engine`."""
         self._personal = personal
 
+    def close(self) -> None:
+        """See `Engine`: nothing is held."""
+
 
 def _to_rows(value: Tensor, place: Tensor) -> Tensor:
     """What each row's replica was sent; a view if there is one replica only."""

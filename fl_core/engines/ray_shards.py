@@ -1,14 +1,16 @@
 """Ray: long-lived actors, each with a shard of the rows, and one message per shard and round.
 
 A message per client, not the launcher, is what makes simulators slow. The pool of records goes
-into Ray's object store once. `pip install 'privassay[ray]'`.
+into Ray's object store once. An actor that is lost is started again and asked once more, with the
+same random numbers and the clients' state of the last checkpoint; if it is lost again, its uploads
+are missing. `pip install 'privassay[ray]'`.
 """
 
 import logging
 import os
 from collections.abc import Iterator, Mapping
-from types import TracebackType
-from typing import Any, Self
+from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -27,16 +29,25 @@ from .local import Local
 class _Shard:
     """Lives in a worker process: a `Local` engine on the shard's own numbering of rows."""
 
-    def __init__(self, threads: int, *parts: Any) -> None:
+    def __init__(
+        self,
+        threads: int,
+        pool: tuple[Any, Any],
+        algorithm: Algorithm,
+        data: ClientData,
+        *rest: Any,
+    ) -> None:
         torch.set_num_threads(threads)
-        self._local = Local(*parts)
+        # Ray's store is read-only; torch wants memory of its own.
+        x, y = (torch.from_numpy(part.copy()) for part in pool)
+        self._local = Local(algorithm, replace(data, x=x, y=y), *rest)
 
     def work(self, rows: Tensor, sent: Params, round: int, raw: bool) -> Work:
         """All rows of the shard's cohort in one answer."""
         found = list(self._local.work(rows, sent, round, raw=raw))
         return Work(
             torch.cat([some.rows for some in found]),
-            torch.cat([some.uploads for some in found]),
+            torch.cat([some.uploads for some in found if some.uploads is not None]),
             torch.cat([some.raw for some in found if some.raw is not None]) if raw else None,
         )
 
@@ -51,7 +62,7 @@ class _Shard:
 
 
 class RayShards:
-    """The rows of a run on Ray actors. Use it as a context manager: it stops its actors.
+    """The rows of a run on Ray actors: `run(..., engine=partial(RayShards, shards=4))`.
 
     Args:
         algorithm, data, key, protection, replicas, chunk: as for `Local`.
@@ -88,35 +99,49 @@ class RayShards:
         self._started = not ray.is_initialized()
         if self._started:
             ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
-        actor: Any = self._ray.remote(_Shard)
-        rows = torch.arange(len(data))
-        self._actors = [
-            actor.remote(
-                threads,
-                algorithm,
-                data.take(rows[shard :: self._shards]),
-                key,
-                protection,
-                replicas,
-                chunk,
-            )
-            for shard in range(self._shards)
-        ]
+        self._threads = threads
+        self._last: Params | None = None
+        self._pool = self._ray.put((data.x.numpy(), data.y.numpy()))
+        self._algorithm, self._rest = algorithm, (key, protection, replicas, chunk)
+        self._rows = replace(data, x=data.x[:0], y=data.y[:0])
+        self._actors = [self._start(shard) for shard in range(self._shards)]
 
     def work(
         self, rows: Tensor, sent: Mapping[str, Tensor], round: int, *, raw: bool
     ) -> Iterator[Work]:
         """See `Engine`; answers come in the order of the shards."""
-        broadcast = self._ray.put(dict(sent))
+        given = (self._ray.put(dict(sent)), round, raw)
         waiting = []
         for shard, actor in enumerate(self._actors):
             mine = rows[rows % self._shards == shard]
             if len(mine):
-                there = actor.work.remote(mine // self._shards, broadcast, round, raw)
-                waiting.append((shard, there))
-        for shard, answer in waiting:
-            found: Work = self._ray.get(answer)
+                there = mine // self._shards
+                waiting.append((shard, there, actor.work.remote(there, *given)))
+        for shard, there, answer in waiting:
+            found = self._answer(shard, there, answer, given)
             yield found._replace(rows=found.rows * self._shards + shard)
+
+    def _answer(self, shard: int, rows: Tensor, answer: Any, given: tuple[Any, ...]) -> Work:
+        """The shard's work; of a lost one its second attempt, or nothing."""
+        for again in (True, False):
+            try:
+                found: Work = self._ray.get(answer)
+                return found
+            except self._ray.exceptions.RayActorError:
+                self._actors[shard] = self._start(shard)
+                if self._last is not None:
+                    self._actors[shard].restore.remote(self._part(self._last, shard))
+                if again:
+                    answer = self._actors[shard].work.remote(rows, *given)
+        return Work(rows, None, None)
+
+    def _start(self, shard: int) -> Any:
+        mine = self._rows.take(torch.arange(self._count)[shard :: self._shards])
+        actor: Any = self._ray.remote(_Shard)
+        return actor.remote(self._threads, self._pool, self._algorithm, mine, *self._rest)
+
+    def _part(self, personal: Params, shard: int) -> Params:
+        return {name: value[shard :: self._shards] for name, value in personal.items()}
 
     def personal(self) -> Params:
         """See `Engine`."""
@@ -126,13 +151,15 @@ class RayShards:
             found[name] = first.new_empty(self._count, *first.shape[1:])
             for shard, part in enumerate(parts):
                 found[name][shard :: self._shards] = part[name]
+        self._last = found
         return found
 
     def restore(self, personal: Params) -> None:
         """See `Engine`."""
+        self._last = personal
         self._ray.get(
             [
-                actor.restore.remote({n: v[shard :: self._shards] for n, v in personal.items()})
+                actor.restore.remote(self._part(personal, shard))
                 for shard, actor in enumerate(self._actors)
             ]
         )
@@ -143,14 +170,3 @@ class RayShards:
             self._ray.kill(actor)
         if self._started:
             self._ray.shutdown()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()

@@ -4,6 +4,8 @@ import signal
 import subprocess
 import sys
 import threading
+from collections import Counter as Tally
+from dataclasses import replace
 from pathlib import Path
 
 import dp_accounting.dp_event as dpe
@@ -13,21 +15,36 @@ import torch
 from sklearn.datasets import load_digits
 
 from privassay.accountant.account import account
-from privassay.accountant.errors import ConfigError, LedgerError, RecordError
+from privassay.accountant.errors import ConfigError, LedgerError, ParameterError, RecordError
 from privassay.accountant.ledger import EVERYONE, Ledger
 from privassay.fl_core import checkpoint
 from privassay.fl_core.algorithms.fedavg import FedAvg, local_order, plain_sgd
+from privassay.fl_core.algorithms.fedproto import FedProto
+from privassay.fl_core.algorithms.personal_model import personal_model
+from privassay.fl_core.algorithms.prototypes import PrototypeFederation
+from privassay.fl_core.algorithms.releases import NoisyMeans
 from privassay.fl_core.clients import ClientData
 from privassay.fl_core.cohort import Everyone, Poisson, Scheduled
 from privassay.fl_core.federation import Federation, layout, run
+from privassay.fl_core.intake import receive
 from privassay.fl_core.kernels.base import flatten
 from privassay.fl_core.kernels.stacked import mlp
 from privassay.fl_core.protection import Aggregate, PerUpload, Unprotected
 from privassay.fl_core.recorder import Recorder, Recording
 from privassay.mechanisms.base import SeededKey, SystemKey
 from privassay.mechanisms.lora import JointDeltaSum, JointDeltaUpload
+from privassay.mechanisms.prototypes import PrototypeDesign, non_private
 
 NET = mlp((64, 16, 10))
+DESIGN = PrototypeDesign(
+    mu=1.0,
+    rounds=3,
+    adjacency="add-remove",
+    clip_norm=1.0,
+    group_sizes=(32, 32),
+    group_norms=(1.0, 1.0),
+    public_count=3,
+)
 CLIENTS = 23
 
 
@@ -175,6 +192,8 @@ def test_a_mechanism_with_a_generator_runs_row_by_row(data):
 class LaplaceRow:
     """A user's own mechanism, with the generator's Laplace noise."""
 
+    point, unit = "per_upload", "client"
+
     def release(self, payload, key):
         drawn = key.child("laplace").generator().laplace(size=tuple(payload.shape))
         return payload.clamp(-0.1, 0.1) + torch.from_numpy(drawn).to(payload)
@@ -239,9 +258,12 @@ def test_poisson_cohorts_have_their_rate_and_are_secret_with_a_system_key(data):
 
 
 def test_a_schedule_keeps_its_order_and_its_replicas(data):
-    rows = Scheduled(lambda r: [5, 2, 99]).draw(data.replicate(2), 0, SeededKey(0))
+    rows = Scheduled(lambda r: [5, 2]).draw(data.replicate(2), 0, SeededKey(0))
     assert rows.tolist() == [5, 2, CLIENTS + 5, CLIENTS + 2]
     assert Scheduled(lambda r: []).draw(data, 0, SeededKey(0)).tolist() == []
+    for wrong in ([99], [2, 2]):
+        with pytest.raises(ConfigError, match="schedule of round 0"):
+            Scheduled(lambda r, wrong=wrong: wrong).draw(data, 0, SeededKey(0))
 
 
 FAULTS = ("dropped before", "dropped after", "not finite", "infinite", "wrong shape")
@@ -260,7 +282,8 @@ def test_fifty_broken_clients_change_neither_the_end_nor_the_account():
     quiet, loud = book(), book()
     whole = go(many, quiet, **settings)
     broken = go(many, loud, faults=faults, **settings)
-    assert broken.faults == {"missing": 60, "not finite": 60, "wrong shape": 30}
+    drops = {"dropped before": 30, "dropped after": 30}
+    assert broken.faults == drops | {"missing": 60, "not finite": 60, "wrong shape": 30}
     assert whole.faults == {}
     assert torch.isfinite(flatten(broken.state)).all()
     assert quiet.entries == loud.entries
@@ -268,6 +291,198 @@ def test_fifty_broken_clients_change_neither_the_end_nor_the_account():
     assert torch.allclose(flatten(broken.state), flatten(healthy.state), atol=1e-5), (
         "a broken upload was not a row of zeros"
     )
+
+
+def sums(data, seed=5, **changes):
+    """Weights after one round of noised sums."""
+    mechanism = JointDeltaSum(**({"clip_norm": 0.5, "noise_multiplier": 2.0} | SURE))
+    settings = {"algorithm": fedavg(divisor=1.0), "protection": Aggregate(mechanism=mechanism)}
+    settings |= {"rounds": 1, "key": SeededKey(seed)}
+    return flatten(go(data, **(settings | changes)).state)
+
+
+SURE = {"sampling_rate": 1.0, "cohort": 1.0}
+
+
+def test_the_noise_of_a_sum_has_its_law_and_is_new_in_each_round_and_replica(data):
+    class Still(FedAvg):
+        """Clients that change nothing, so that what moves is noise."""
+
+        def update(self, received, personal, some, *, round, key):
+            shape = (len(some), *self.upload_shape)
+            return torch.zeros(shape), {}
+
+    still = Still(kernel=NET, optimizer=plain_sgd(0.1), divisor=1.0)
+    start = flatten(still.start(torch.arange(3), SeededKey(5)))
+    stacked = data.replicate(3)
+    one = sums(stacked, algorithm=still) - start
+    two = sums(stacked, algorithm=still, rounds=2) - start - one
+    noise = torch.cat([one, two])  # [rounds and replicas, parameters]
+    assert float(noise.std()) == pytest.approx(1.0, rel=0.02)  # 2 times clip 0.5
+    assert torch.corrcoef(noise).fill_diagonal_(0.0).abs().max() < 0.15
+    assert torch.equal(sums(stacked, algorithm=still) - start, one)
+
+
+def test_a_sum_of_uploads_is_clipped(data):
+    quiet = JointDeltaSum(clip_norm=1e-3, noise_multiplier=1e-9, **SURE)
+    moved = sums(data, protection=Aggregate(mechanism=quiet)) - flatten(
+        fedavg().start(torch.tensor([0]), SeededKey(5))
+    )
+    assert 1e-4 < float(moved.norm()) <= CLIENTS * 1e-3 * 1.001
+
+
+def test_uploads_of_several_axes_are_clipped_as_one_vector(data):
+    uploads = 100.0 * torch.ones(CLIENTS, 4, 8)
+    quiet = {"clip_norm": 1.0, "noise_multiplier": 1e-9}
+    for guard in (
+        Aggregate(mechanism=JointDeltaSum(**quiet, **SURE)),
+        PerUpload(mechanism=JointDeltaUpload(**quiet), release="x"),
+    ):
+        rows = guard.rows(uploads, data, 0, SeededKey(0))
+        assert rows.shape == uploads.shape
+        assert float(rows.flatten(1).norm(dim=1).max()) < 1.0 + 1e-6
+
+
+def test_who_is_bounded_is_who_the_ledger_is_for(data):
+    mechanism = JointDeltaUpload(clip_norm=1.0, noise_multiplier=1.0)
+    guard = PerUpload(mechanism=mechanism, release="update")
+    settings = {"algorithm": fedavg(divisor=23.0), "protection": guard}
+    for unit in ("example", "user"):
+        with pytest.raises(ConfigError, match="bounds one client, but the ledger is for one"):
+            go(data, Ledger(adjacency="zero-out", unit=unit), **settings)
+
+
+def test_what_does_not_fit_is_refused(data):
+    upload = JointDeltaUpload(clip_norm=1.0, noise_multiplier=1.0)
+    total = JointDeltaSum(clip_norm=1.0, noise_multiplier=1.0, **SURE)
+    prototypes = PrototypeFederation(
+        method=FedProto(),
+        release=NoisyMeans(non_private(DESIGN)),
+        kernel=personal_model(64, 10, adapter_width=2, hidden=4),
+        dim=64,
+        classes=10,
+    )
+    for guard, algorithm, message in (
+        (PerUpload(mechanism=total, release="x"), fedavg(9.0), "point 'aggregate'"),
+        (Aggregate(mechanism=upload), fedavg(9.0), "point 'per_upload'"),
+        (PerUpload(mechanism=object(), release="x"), fedavg(9.0), "point None"),
+        (PerUpload(mechanism=upload, release="x", labels=("a",)), fedavg(9.0), "labels name 1"),
+        (PerUpload(mechanism=upload, release="x", names=("a",)), fedavg(9.0), "for 1 clients"),
+        (Aggregate(mechanism=total), prototypes, "more than the sum"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            go(data, algorithm=algorithm, protection=guard)
+    with pytest.raises(ParameterError, match="every"):
+        run(Federation(algorithm=fedavg(), data=data, rounds=1, key=SeededKey(0)), book(), every=0)
+
+
+def test_a_ledger_of_two_runs_needs_their_names(data):
+    ledger = book()
+    mechanism = JointDeltaUpload(clip_norm=1.0, noise_multiplier=1.0)
+    guard = PerUpload(mechanism=mechanism, release="update")
+    settings = {"algorithm": fedavg(divisor=23.0), "protection": guard, "rounds": 1}
+    go(data, ledger, **settings)
+    other = settings | {"algorithm": fedavg(divisor=23.0, server_learning_rate=0.5)}
+    with pytest.raises(ConfigError, match="give the run a name"):
+        go(data, ledger, **other)
+    with pytest.raises(LedgerError, match="already used"):
+        go(data, ledger, name="other", **other)  # other values under the same noise
+    assert len(ledger.entries) == CLIENTS
+
+
+def test_fresh_noise_goes_on_and_is_counted_again(data, tmp_path):
+    mechanism = JointDeltaUpload(clip_norm=1.0, noise_multiplier=1.0)
+    guard = PerUpload(mechanism=mechanism, release="update")
+    federation = Federation(
+        algorithm=fedavg(divisor=23.0), data=data, rounds=3, key=SystemKey(), protection=guard
+    )
+
+    class Dies(Ledger):
+        def write(self, entries):
+            super().write(entries)
+            if len(self.entries) == 2 * CLIENTS:
+                raise KeyboardInterrupt  # spent, and never released
+
+    with Dies(adjacency="zero-out", unit="client", path=tmp_path / "ledger") as ledger:
+        with pytest.raises(KeyboardInterrupt):
+            run(federation, ledger, folder=tmp_path / "run", name="a")
+    with book(path=tmp_path / "ledger") as ledger:
+        run(federation, ledger, folder=tmp_path / "run", name="a")
+        assert len(ledger.entries) == 4 * CLIENTS
+    for path in (tmp_path / "ledger", tmp_path / "run" / "checkpoint.safetensors"):
+        assert path.stat().st_mode & 0o077 == 0, f"{path.name} is readable by others"
+
+
+def test_a_transcript_forgets_attempts_that_were_killed(data, tmp_path):
+    federation = Federation(algorithm=fedavg(9.0), data=data, rounds=2, key=SeededKey(1))
+    recorder = Recorder(tmp_path / "t", layout(federation))
+    everyone = torch.arange(CLIENTS)
+    shape = federation.algorithm.upload_shape
+    ones = torch.ones(CLIENTS, *shape)
+    recorder.uploads(0, everyone, ones, torch.ones(CLIENTS, dtype=torch.bool), None)
+    some = Scheduled(lambda r: [1, 2])
+    run(replace(federation, cohort=some), book(), recorder=recorder)
+    seen = Recording.load(tmp_path / "t")
+    assert seen.arrays["arrived"].sum(axis=1).tolist() == [2, 2]
+    assert not seen.arrays["uploads"][0, 5].any()
+    assert "without noise" in seen.trust
+    for path in (tmp_path / "t").iterdir():
+        assert path.stat().st_mode & 0o077 == 0 or path.suffix == ".json"
+
+
+def test_arrived_says_who_was_heard(data, tmp_path):
+    federation = Federation(
+        algorithm=fedavg(9.0),
+        data=data,
+        rounds=1,
+        key=SeededKey(1),
+        faults=lambda round_, client: "infinite" if client == 3 else None,
+    )
+    run(federation, book(), recorder=Recorder(tmp_path / "t", layout(federation)))
+    heard = Recording.load(tmp_path / "t").arrays["arrived"][0]
+    assert heard.tolist() == [int(c != 3) for c in range(CLIENTS)]
+
+
+def test_a_transcript_in_half_precision_never_overflows_in_silence(data, tmp_path):
+    loud = JointDeltaUpload(clip_norm=1.0, noise_multiplier=1e6)
+    federation = Federation(
+        algorithm=fedavg(9.0),
+        data=data,
+        rounds=1,
+        key=SeededKey(1),
+        protection=PerUpload(mechanism=loud, release="x"),
+    )
+    with pytest.raises(RecordError, match="half = False"):
+        run(federation, book(), recorder=Recorder(tmp_path, layout(federation, half=True)))
+
+
+def test_the_widest_type_of_the_uploads_is_kept():
+    tally = Tally()
+    sent = [torch.zeros(2, dtype=torch.float16), torch.tensor([0.5, 1e6]), torch.zeros(2).int()]
+    rows, heard = receive(sent, (2,), tally)
+    assert rows.dtype == torch.float32 and rows[1].tolist() == [0.5, 1e6]
+    assert heard.tolist() == [True, True, False] and tally == {"wrong shape": 1}
+    rows, heard = receive([None, None], (2,), Tally())
+    assert rows.shape == (2, 2) and not heard.any()
+
+
+def test_records_are_held_once_or_nothing_is_said_per_example(data):
+    with pytest.raises(ConfigError, match="held twice"):
+        ClientData.of(data.x, data.y, [[0, 1], [1, 2]])
+    with pytest.raises(ConfigError, match="held twice"):
+        ClientData.of(data.x, data.y, [[0, 0]])
+    both = ClientData.of(data.x, data.y, [[0, 1], [0, 1]], clients=[0, 0], replicas=[0, 1])
+    assert len(both) == 2  # another replica is another world
+    shared = ClientData.of(data.x, data.y, [[0, 1], [1, 2]], virtual=True)
+    assert shared.take(torch.tensor([1])).virtual
+
+    class PerExample(LaplaceRow):
+        unit = "example"
+
+    guard = PerUpload(mechanism=PerExample(), release="x")
+    ledger = Ledger(adjacency="add-remove", unit="example")
+    with pytest.raises(ConfigError, match="virtual"):
+        go(shared, ledger, algorithm=fedavg(2.0), protection=guard)
 
 
 def test_nobody_comes(data):
@@ -287,7 +502,7 @@ def test_an_adversary_sees_its_view_and_nothing_else(data, tmp_path):
     assert np.array_equal(recording.view("outsider")["broadcast-1.weight"], last)
     with pytest.raises(RecordError, match="raw = True"):
         recording.view("server", oracle=True)
-    with pytest.raises(RecordError, match="other shapes"):
+    with pytest.raises(RecordError, match="another run, or has other shapes"):
         Recorder(tmp_path, layout(federation, half=True))
 
 
@@ -299,20 +514,26 @@ def test_an_interrupted_run_goes_on_to_the_same_end(data, tmp_path):
         pass
 
     for stop in (1, 3, 4):
-        folder = tmp_path / str(stop)
-        folder.mkdir()
+        folder, ledger = tmp_path / str(stop), book()
 
         def say(done, stop=stop):
             if done == stop:
                 raise Stop
 
         with pytest.raises(Stop):
-            go(data, folder=folder, name="a", say=say, **settings)
+            go(data, ledger, folder=folder, name="a", say=say, **settings)
+        with pytest.raises(RecordError, match="ledger does not begin"):
+            go(data, folder=folder, name="a", **settings)
         seen = []
-        assert go(data, folder=folder, name="a", say=seen.append, **settings).digest == whole.digest
+        again = {"folder": folder, "name": "a", "say": seen.append}
+        assert go(data, ledger, **again, **settings).digest == whole.digest
         assert seen == list(range(stop + 1, 6))
         with pytest.raises(RecordError, match="another run"):
             go(data, folder=folder, name="b", **settings)
+        with pytest.raises(ConfigError, match="give the run a name"):
+            go(data, folder=folder, **settings)
+        with pytest.raises(RecordError, match="has 5 rounds, but the run only 4"):
+            go(data, ledger, folder=folder, name="a", **(settings | {"rounds": 4}))
         (folder / "checkpoint.safetensors").write_bytes(b"damaged")
         with pytest.raises(RecordError, match="damaged"):
             go(data, folder=folder, name="a", **settings)
@@ -336,7 +557,7 @@ def program(folder: Path, say=lambda done: None):
         protection=Aggregate(mechanism=mechanism),
     )
     folder.mkdir(exist_ok=True)
-    recorder = Recorder(folder / "transcript", layout(federation))
+    recorder = Recorder(folder / "transcript", layout(federation), name="n")
     with Ledger(adjacency="add-remove", unit="client", path=folder / "ledger.jsonl") as ledger:
         found = run(federation, ledger, recorder=recorder, folder=folder, name="n", say=say)
         rounds = [e.round for e in ledger.entries]

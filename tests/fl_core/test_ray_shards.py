@@ -1,6 +1,8 @@
 """Real Ray processes: the same results as in this process."""
 
 import os
+from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -15,14 +17,15 @@ from privassay.fl_core.algorithms.personal_model import personal_model
 from privassay.fl_core.algorithms.prototypes import PrototypeFederation
 from privassay.fl_core.algorithms.releases import NoisyMeans
 from privassay.fl_core.clients import ClientData
-from privassay.fl_core.cohort import Poisson
+from privassay.fl_core.cohort import Everyone, Poisson
+from privassay.fl_core.engines.local import Local
 from privassay.fl_core.engines.ray_shards import RayShards
-from privassay.fl_core.federation import Federation, engine_parts, layout, run
+from privassay.fl_core.federation import Federation, layout, run
 from privassay.fl_core.kernels.base import flatten
 from privassay.fl_core.kernels.stacked import mlp
 from privassay.fl_core.protection import PerUpload
 from privassay.fl_core.recorder import Recorder, Recording
-from privassay.mechanisms.base import SeededKey
+from privassay.mechanisms.base import SeededKey, SystemKey
 from privassay.mechanisms.lora import JointDeltaUpload
 from privassay.mechanisms.prototypes import PrototypeDesign, isotropic
 
@@ -93,11 +96,12 @@ def prototypes(data):
 def test_shards_give_the_results_of_one_process(data, tmp_path, make):
     federation = make(data)
     adjacency = "zero-out" if make is fedavg else "add-remove"
-    one, two = (Ledger(adjacency=adjacency, unit="example") for _ in range(2))
+    unit = "client" if make is fedavg else "example"
+    one, two = (Ledger(adjacency=adjacency, unit=unit) for _ in range(2))
     recorders = [Recorder(tmp_path / n, layout(federation, raw=True)) for n in ("one", "two")]
     local = run(federation, one, recorder=recorders[0])
-    with RayShards(*engine_parts(federation), shards=2) as engine:
-        spread = run(federation, two, engine=engine, recorder=recorders[1])
+    shards = partial(RayShards, shards=2)
+    spread = run(federation, two, engine=shards, recorder=recorders[1])
     for a, b in ((local.state, spread.state), (local.personal, spread.personal)):
         assert list(a) == list(b)
         for name in a:
@@ -110,33 +114,85 @@ def test_shards_give_the_results_of_one_process(data, tmp_path, make):
         assert np.allclose(mine[name], theirs[name], atol=1e-6), name
 
 
-def test_a_run_moves_from_shards_to_one_process_and_back(data, tmp_path):
+class Stop(Exception):
+    pass
+
+
+def stop_after(rounds):
+    def say(done):
+        if done == rounds:
+            raise Stop
+
+    return say
+
+
+@pytest.mark.parametrize("first", ["shards", "process"])
+def test_a_run_moves_from_shards_to_one_process_and_back(data, tmp_path, first):
     federation = prototypes(data)
-
-    class Stop(Exception):
-        pass
-
-    def stop(done):
-        raise Stop
-
+    engines = [Local, partial(RayShards, shards=2)]
+    before, after = engines if first == "process" else engines[::-1]
+    ledger = Ledger(adjacency="add-remove", unit="example")
+    settings = {"folder": tmp_path / "run", "name": "a"}
+    with pytest.raises(Stop):  # two rounds: in the first nobody trains
+        run(federation, ledger, engine=before, say=stop_after(2), **settings)
+    found = run(federation, ledger, engine=after, **settings)
     whole = run(federation, Ledger(adjacency="add-remove", unit="example"))
-    for engine_first in (True, False):
-        folder = tmp_path / str(engine_first)
-        folder.mkdir()
-        with RayShards(*engine_parts(federation), shards=2) as engine:
-            for ray_now, say in ((engine_first, stop), (not engine_first, lambda done: None)):
-                settings = {"folder": folder, "name": "a", "say": say}
-                if ray_now:
-                    settings["engine"] = engine
-                ledger = Ledger(adjacency="add-remove", unit="example")
-                if say is stop:
-                    with pytest.raises(Stop):
-                        run(federation, ledger, **settings)
-                else:
-                    found = run(federation, ledger, **settings)
-        assert torch.allclose(flatten(found.personal), flatten(whole.personal), atol=1e-6)
+    start = federation.algorithm.personal(data, federation.key)
+    assert torch.allclose(flatten(found.personal), flatten(whole.personal), atol=1e-6)
+    assert not torch.allclose(flatten(found.personal), flatten(start), atol=1e-3)
+
+
+def test_a_lost_shard_is_asked_again(data):
+    class Loses(RayShards):
+        def work(self, rows, sent, round, *, raw):
+            if round == 1:
+                ray.kill(self._actors[0])
+            return super().work(rows, sent, round, raw=raw)
+
+    federation = fedavg(data)
+    books = [Ledger(adjacency="zero-out", unit="client") for _ in range(2)]
+    whole = run(federation, books[0])
+    found = run(federation, books[1], engine=partial(Loses, shards=2))
+    assert torch.allclose(flatten(found.state), flatten(whole.state), atol=1e-6)
+    assert found.faults == {} and books[0].entries == books[1].entries
+
+
+def test_a_shard_that_is_lost_twice_sends_nothing(data):
+    class Loses(RayShards):
+        starts = 0
+
+        def _start(self, shard):
+            actor = super()._start(shard)
+            self.starts += 1
+            if self.starts == 3:  # the first one that is started again
+                ray.kill(actor)
+            return actor
+
+        def work(self, rows, sent, round, *, raw):
+            ray.kill(self._actors[0])
+            return super().work(rows, sent, round, raw=raw)
+
+    federation = replace(fedavg(data), cohort=Everyone(), rounds=1)
+    ledger = Ledger(adjacency="zero-out", unit="client")
+    found = run(federation, ledger, engine=partial(Loses, shards=2))
+    assert found.faults == {"missing": len(data) // 2}
+    assert len(ledger.entries) == CLIENTS
+
+
+def test_all_shards_start_from_one_model_also_with_fresh_noise(data):
+    federation = replace(prototypes(data), key=SystemKey(), rounds=1)
+    ledger = Ledger(adjacency="add-remove", unit="example")
+    found = run(federation, ledger, engine=partial(RayShards, shards=2))
+    names = federation.algorithm.kernel.shapes()
+    for replica in (0, 1):
+        rows = flatten({n: found.personal[n] for n in names})[data.replicas == replica]
+        assert len(rows.unique(dim=0)) == 1
 
 
 def test_zero_shards_are_refused(data):
     with pytest.raises(ParameterError, match="shards"):
-        RayShards(*engine_parts(fedavg(data)), shards=0)
+        run(
+            fedavg(data),
+            Ledger(adjacency="zero-out", unit="client"),
+            engine=partial(RayShards, shards=0),
+        )

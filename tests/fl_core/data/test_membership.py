@@ -123,7 +123,7 @@ def test_data_that_break_the_design_are_caught(fault):
     elif fault == "planted":
         parts[4] = np.append(parts[4], 6)
     clients, replicas = [0, 1, 2] * 2, [0] * 3 + [1] * 3
-    right = ClientData.of(*POOL, parts, clients=clients, replicas=replicas)
+    right = ClientData.of(*POOL, parts, clients=clients, replicas=replicas, virtual=True)
     data = right.take(torch.arange(5)) if fault == "row" else right
     with pytest.raises(DesignError, match="the design says|each once"):
         design.check_data(data)

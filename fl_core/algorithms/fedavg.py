@@ -18,8 +18,10 @@ from ..counters import Counter
 from ..kernels.base import Kernel, Loss, Params, cross_entropy, difference, unflatten
 from ..optimizers import Optimizer, PlainSgd
 from ..plan import Order, steps
+from ..private_training import train_privately
 from ..training import train
 from .base import Received, State
+from .personal_training import PrivateTraining
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +38,8 @@ class FedAvg:
             is public, e.g. the expected cohort, and every weight is 1.
         server_learning_rate: factor of the mean difference, > 0.
         order: order of a row's records instead of the run's own (round is the third argument).
+        private: train with DP-SGD instead, so that uploads are post-processing; account it with
+            `NoiseInside(event=private.event(), ...)`. epochs, batch_size and order are not used.
     """
 
     kernel: Kernel
@@ -46,6 +50,7 @@ class FedAvg:
     server_learning_rate: float = 1.0
     loss: Loss = cross_entropy
     order: Callable[[ClientData, int, int], Tensor] | None = None
+    private: PrivateTraining | None = None
 
     def __post_init__(self) -> None:
         check.count(epochs=self.epochs, batch_size=self.batch_size)
@@ -103,6 +108,19 @@ class FedAvg:
     ) -> tuple[Tensor, Params]:
         """Train a copy, and upload what changed."""
         params = {name: _own(received[name]) for name in self.kernel.shapes()}
+        if self.private is not None:
+            train_privately(
+                self.kernel,
+                params,
+                data,
+                mechanism=self.private.mechanism,
+                steps=self.private.steps,
+                loss=self.loss,
+                optimizer=self.optimizer(params),
+                key=key.child("private training"),
+                round=round,
+            )
+            return difference(params, received), {}
         plan = steps(
             data,
             epochs=self.epochs,

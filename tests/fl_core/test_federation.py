@@ -20,7 +20,9 @@ from privassay.accountant.ledger import EVERYONE, Ledger
 from privassay.fl_core import checkpoint
 from privassay.fl_core.algorithms.fedavg import FedAvg, local_order, plain_sgd
 from privassay.fl_core.algorithms.fedproto import FedProto
+from privassay.fl_core.algorithms.noise_inside import NoiseInside
 from privassay.fl_core.algorithms.personal_model import personal_model
+from privassay.fl_core.algorithms.personal_training import PrivateTraining
 from privassay.fl_core.algorithms.prototypes import PrototypeFederation
 from privassay.fl_core.algorithms.releases import NoisyMeans
 from privassay.fl_core.clients import ClientData
@@ -32,6 +34,7 @@ from privassay.fl_core.kernels.stacked import mlp
 from privassay.fl_core.protection import Aggregate, PerUpload, Unprotected
 from privassay.fl_core.recorder import Recorder, Recording
 from privassay.mechanisms.base import SeededKey, SystemKey
+from privassay.mechanisms.dpsgd import DpSgd
 from privassay.mechanisms.lora import JointDeltaSum, JointDeltaUpload
 from privassay.mechanisms.prototypes import PrototypeDesign, non_private
 
@@ -341,6 +344,29 @@ def test_uploads_of_several_axes_are_clipped_as_one_vector(data):
         rows = guard.rows(uploads, data, 0, SeededKey(0))
         assert rows.shape == uploads.shape
         assert float(rows.flatten(1).norm(dim=1).max()) < 1.0 + 1e-6
+
+
+def test_clients_that_train_with_dp_sgd_are_accounted_and_noised(data):
+    sgd = DpSgd(clip_norm=1.0, noise_multiplier=1.5, sampling_rate=0.3, expected_batch=5.0)
+    private = PrivateTraining(mechanism=sgd, steps=4)
+    inside = NoiseInside(event=private.event(), release="models trained with DP-SGD")
+    ledger = Ledger(adjacency="add-remove", unit="example")
+    settings = {"protection": inside, "rounds": 2}
+    noisy = go(data, ledger, algorithm=fedavg(1.0, private=private), **settings)
+    found = account(ledger.event(), adjacency="add-remove").epsilon(1e-5)
+    wanted = account(sgd.event(8), adjacency="add-remove").epsilon(1e-5)
+    assert (found.lower, found.upper) == (wanted.lower, wanted.upper)
+    again = go(data, book_of_examples(), algorithm=fedavg(1.0, private=private), **settings)
+    assert torch.equal(flatten(noisy.state), flatten(again.state))
+    small = replace(private, mechanism=replace(sgd, noise_multiplier=1e-9))
+    quiet = go(data, book_of_examples(), algorithm=fedavg(1.0, private=small), **settings)
+    difference = flatten(noisy.state) - flatten(quiet.state)
+    # 23 clients, 2 rounds, 4 steps of noise 1.5 / 5 each, at learning rate 0.1
+    assert float(difference.std()) == pytest.approx(0.1 * 0.3 * math.sqrt(23 * 8), rel=0.15)
+
+
+def book_of_examples():
+    return Ledger(adjacency="add-remove", unit="example")
 
 
 def test_who_is_bounded_is_who_the_ledger_is_for(data):

@@ -1,0 +1,87 @@
+"""The account of runs whose clients add noise while they train: what leaves is post-processing."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import dp_accounting.dp_event as dpe
+from torch import Tensor
+
+from ...accountant import check
+from ...accountant.adjacency import Unit
+from ...accountant.errors import ConfigError
+from ...accountant.event_json import to_dict
+from ...accountant.ledger import LedgerEntry
+from ...mechanisms.base import Key
+from ..clients import ClientData
+from ..cohort import Cohort, Everyone
+from ..row_key import row_fingerprint
+from .base import Algorithm
+
+
+@dataclass(frozen=True, kw_only=True)
+class NoiseInside:
+    """A `Protection` that changes nothing and writes down what local training costs.
+
+    Attributes:
+        event: what `period` rounds cost one record of a client.
+        release: what the ledger calls it.
+        period: rounds that the event is for; it is written before the first of them.
+        names: names of the clients by number; their numbers if not given.
+    """
+
+    event: dpe.DpEvent
+    release: str
+    period: int = 1
+    names: Sequence[str] | None = None
+
+    def __post_init__(self) -> None:
+        check.count(period=self.period)
+
+    @property
+    def unit(self) -> Unit:
+        """A record of a client."""
+        return "example"
+
+    @property
+    def trust(self) -> str:
+        """Nobody."""
+        return "clients add noise while they train; nobody sees anything before it"
+
+    def check(self, algorithm: Algorithm, data: ClientData, cohort: Cohort) -> None:
+        """Over several rounds everybody must take part, or late comers would not be accounted.
+
+        Raises:
+            ConfigError: they do not.
+        """
+        if self.period > 1 and not isinstance(cohort, Everyone):
+            raise ConfigError(
+                f"the cost of {self.period} rounds is written before the first of them, for those "
+                f"who take part in it, but the run draws: {cohort.text}.\n  Use Everyone()."
+            )
+
+    def entries(
+        self, data: ClientData, rows: Tensor, round: int, key: Key
+    ) -> Iterable[LedgerEntry]:
+        """One entry per client at the first round of a period."""
+        if round % self.period:
+            return
+        event, noise = to_dict(self.event), key.child("noise inside").fingerprint
+        for client, replica in zip(
+            data.clients[rows].tolist(), data.replicas[rows].tolist(), strict=True
+        ):
+            yield LedgerEntry(
+                release=self.release,
+                client=str(client) if self.names is None else self.names[client],
+                label="",
+                round=round,
+                event=event,
+                noise=row_fingerprint(noise, round, client, replica),
+            )
+
+    def rows(self, uploads: Tensor, data: ClientData, round: int, key: Key) -> Tensor:
+        """Unchanged."""
+        return uploads
+
+    def totals(self, sums: Tensor, replicas: Tensor, round: int, key: Key) -> Tensor:
+        """Unchanged."""
+        return sums

@@ -57,6 +57,11 @@ def verify(path: str | Path) -> list[str]:
         RecordError: something does not fit; the message says what.
     """
     path = Path(path)
+    comparison = path / "comparison.json" if path.is_dir() else path
+    if comparison.name == "comparison.json" and comparison.is_file():
+        from .comparison.verify import verify as verify_comparison
+
+        return verify_comparison(comparison)
     done = []
     if path.is_dir():
         done.append(f"{check_sums(path)} files have the hashes in SHA256SUMS")

@@ -1,0 +1,110 @@
+"""comparison.html: one self-contained page without script, light and dark, printable."""
+
+from html import escape
+
+from ..dossier.page import _POLICY, _STYLE, _block
+from ..figures import Drawing
+from ..render.blocks import Facts, Table, Text
+from .figure import accuracy
+from .record import ComparisonRecord
+from .tables import HEADER, columns, methods, summary, terms
+
+_MORE = """
+.paper { background: #ffffff; border: 1px solid var(--line); border-radius: 4px; padding: .5rem;
+  overflow-x: auto; }
+.paper svg { display: block; width: 100%; height: auto; min-width: 44rem; }
+ul.plain { padding-left: 1.25rem; }
+pre { overflow-x: auto; font: .82rem/1.45 ui-monospace, "DejaVu Sans Mono", monospace; }
+"""
+
+
+def render(record: ComparisonRecord) -> str:
+    """The page; names in the record come from folders and files, so all text is escaped."""
+    title = escape(record.title)
+    parts = [
+        ("reading", "What the numbers say", _block(Text(" ".join(record.reading)))),
+        ("figure", "Accuracy against epsilon", _figure(accuracy(record))),
+        ("summary", "Mean accuracies", _block(_summary(record))),
+        *(
+            (f"method-{number}", method, _block(_table(record, method)))
+            for number, method in enumerate(methods(record))
+        ),
+        ("limits", "Limits", _items(record.limits)),
+        ("reproduce", "How to repeat it", _reproduce(record)),
+    ]
+    links = "".join(f'<li><a href="#{key}">{escape(name)}</a></li>' for key, name, _ in parts)
+    body = "\n".join(
+        f'<section id="{key}">\n<h2>{escape(name)}</h2>\n{content}\n</section>'
+        for key, name, content in parts
+    )
+    return (
+        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        '<meta name="referrer" content="no-referrer">\n'
+        '<meta name="color-scheme" content="light dark">\n'
+        f"<title>Comparison: {title}</title>\n<style>{_STYLE}{_MORE}</style>\n</head>\n<body>\n"
+        f"<header><h1>{title}</h1>\n"
+        f'<p class="sub">{escape(terms(record))}. Every epsilon was computed from the ledger of '
+        "its run and is rounded up.</p>\n"
+        f'<nav aria-label="Sections"><ul>{links}</ul></nav></header>\n'
+        f"<main>\n{body}\n</main>\n</body>\n</html>\n"
+    )
+
+
+def _summary(record: ComparisonRecord) -> Table:
+    header, rows = summary(record)
+    return Table(
+        caption="Mean over clients and seeds at each budget; where another epsilon is proven than "
+        "the budget, it is in the cell.",
+        header=header,
+        rows=tuple(rows),
+        numeric=tuple(range(2, len(header))),
+    )
+
+
+def _table(record: ComparisonRecord, method: str) -> Table:
+    header, rows = columns(record, method)
+    return Table(
+        caption="Mean over clients and of each client: mean over seeds and half the width of its "
+        "95 % interval. Differences are paired over seeds.",
+        header=header,
+        rows=tuple(rows),
+        numeric=tuple(range(1, len(HEADER) + len(record.clients))),
+    )
+
+
+def _figure(drawing: Drawing) -> str:
+    data = Table(
+        caption="Data of the figure",
+        header=drawing.header,
+        rows=drawing.rows,
+        folded=True,
+    )
+    return (
+        f'<figure>\n<div class="paper" tabindex="0" role="region" aria-label="Figure, scrolls '
+        f'sideways">\n{drawing.svg}\n</div>\n<figcaption>{escape(drawing.conclusion)}</figcaption>\n'
+        '<p class="sub">Lines: mechanisms at proven budgets; bars: 95 % intervals over seeds. '
+        "Points of one budget are drawn side by side. Levels: controls without a budget; the band "
+        "is the interval of training alone.</p>"
+        f"\n{_block(data)}\n</figure>"
+    )
+
+
+def _items(items: tuple[str, ...]) -> str:
+    return '<ul class="plain">' + "".join(f"<li>{escape(i)}</li>" for i in items) + "</ul>"
+
+
+def _reproduce(record: ComparisonRecord) -> str:
+    where = record.environment
+    facts = (
+        ("results", f"SHA-256 {record.results_sha256}"),
+        ("record", f"SHA-256 {record.digest}"),
+        ("source", f"SHA-256 {where.source_sha256}, git {where.git_revision}"),
+        ("run", f"{where.created}, {where.seconds:g} s, Python {where.python}, {where.platform}"),
+        ("changes", " ".join(record.changes) or "none"),
+    )
+    return (
+        f"{_block(Facts(facts))}\n<details><summary>The comparison file</summary>\n"
+        f'<pre tabindex="0">{escape(record.given)}</pre></details>'
+    )

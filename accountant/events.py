@@ -27,9 +27,18 @@ def _events(values: Iterable[dpe.DpEvent]) -> tuple[dpe.DpEvent, ...]:
     return tuple(values)
 
 
+def _event(value: Any) -> dpe.DpEvent:
+    if not isinstance(value, dpe.DpEvent):
+        raise ParameterError(
+            f"event must be a DpEvent, but is {value!r}.\n"
+            "  Give what is released as an event, such as GaussianDpEvent(noise_multiplier)."
+        )
+    return value
+
+
 def _adjacencies(names: Any) -> tuple[str, ...]:
     # one order and no repeats, so that equal restrictions are equal events
-    given = () if isinstance(names, str) else tuple(names)
+    given = tuple(names) if isinstance(names, tuple | list | set | frozenset) else ()
     if not given:
         raise ParameterError(
             f"adjacencies must be a tuple that names one or more of {', '.join(ADJACENCIES)}, "
@@ -215,8 +224,8 @@ class RestrictedDpEvent(dpe.DpEvent):
     that is zero is as good as an absent one.
 
     Raises:
-        ParameterError: no adjacency, or one that does not exist.
+        ParameterError: no event, no adjacency, or one that does not exist.
     """
 
-    event: dpe.DpEvent
+    event: dpe.DpEvent = attr.ib(converter=_event)
     adjacencies: tuple[str, ...] = attr.ib(converter=_adjacencies)

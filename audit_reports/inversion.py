@@ -81,9 +81,8 @@ def reconstruct(
             copies = control.expand(rounds, -1)
             noisy = mechanism.perturb(copies, key.child("control", name, label)).mean(dim=0)
             case = f"{name}, mean of {len(own_x)} records"
-            cases.append(
-                _Case(case, label, records, (uploads[:, client, label].mean(dim=0), noisy))
-            )
+            seen = uploads[:, client, label].double().mean(dim=0)
+            cases.append(_Case(case, label, records, (seen, noisy)))
     targets = torch.stack([target for case in cases for target in case.targets])
     start = _public_decoder(task, cases[0].records.shape[2:])(targets)
     with one_thread():  # small batches: on a busy machine a second thread made this 5 times slower

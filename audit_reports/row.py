@@ -33,7 +33,8 @@ def audit_mechanism(
     section: MechanismSection,
     mechanism: Mechanism,
     claim: PrivacyClaim,
-    ledgers: Path,
+    folder: Path,
+    inputs: str,
     stages: Stages,
     key: SeededKey,
     reporter: Reporter,
@@ -46,16 +47,23 @@ def audit_mechanism(
         section: of this mechanism.
         mechanism: built from it.
         claim: what is to be judged.
-        ledgers: folder of the ledger files.
+        folder: of the run; its ledger and its transcript go below.
+        inputs: hash of everything that determines the run.
         stages: results of earlier attempts.
         key: root of all noise; the mechanism's name is added to it.
         reporter: told what happens.
     """
     name, own = section.name, key.child(section.name)
-    file = ledgers / f"{name}.jsonl"
+    file = folder / "ledger" / f"{name}.jsonl"
     with Ledger(adjacency=claim.adjacency, unit=claim.unit, path=file) as ledger:
         transcript = simulate.release(
-            task, mechanism, rounds=audit.release.rounds, key=own.child("run"), ledger=ledger
+            task,
+            mechanism,
+            audit,
+            key=own.child("run"),
+            ledger=ledger,
+            folder=folder / "transcripts" / name,
+            name=inputs,
         )
         event, releases = ledger.event(), len(ledger.entries)
     proven = account(event, adjacency=claim.adjacency, unit=claim.unit)

@@ -10,6 +10,7 @@ from typing import Any
 from ..accountant.errors import ConfigError
 from ..fl_core import config
 from ..fl_core.config import AuditFile
+from ..fl_core.recorder import INDEX
 from ..fl_core.task import Task, build
 from ..mechanisms.base import SeededKey
 from . import declared, hazards, inversion, membership, provenance, utility
@@ -75,7 +76,7 @@ def _forget(folder: Path) -> None:
     """Remove what a run wrote, and nothing else: the folder may hold other things."""
     mine = [folder / name for name in listed(folder)]
     mine += [*folder.glob("stages/*.json"), *folder.glob("ledger/*"), folder / NAME]
-    mine += folder.glob("transcripts/*/*.npy")
+    mine += [*folder.glob("transcripts/*/*.npy"), *folder.glob(f"transcripts/*/{INDEX}")]
     for path in mine:
         path.unlink(missing_ok=True)
     for path in sorted(folder.glob("*/**/"), reverse=True):  # inner folders first
@@ -120,14 +121,13 @@ def _audit(
         for section in audit.mechanism
     }
     results, transcripts = [], {}
-    ledgers = _ledger_folder(folder, inputs)
+    _prepare_ledgers(folder, inputs)
     stages = Stages(folder / "stages", inputs, reporter.say)
     for section in audit.mechanism:
         mechanism = mechanisms[section.name]
         result, transcripts[section.name] = audit_mechanism(
-            audit, task, section, mechanism, claim, ledgers, stages, key, reporter
+            audit, task, section, mechanism, claim, folder, inputs, stages, key, reporter
         )
-        transcripts[section.name].save(folder / "transcripts" / section.name)
         results.append(result)
 
     equal = [r.name for r in results if r.expect is None and claim.is_proven_by(r.proven)]
@@ -210,8 +210,8 @@ def _limits(audit: AuditFile) -> tuple[str, ...]:
     )
 
 
-def _ledger_folder(folder: Path, inputs: str) -> Path:
-    """ledger/ of this run; what a run with other inputs left here is another system's: removed."""
+def _prepare_ledgers(folder: Path, inputs: str) -> None:
+    """Make ledger/ of this run; what a run with other inputs left is another system's: removed."""
     ledgers, mark = folder / "ledger", folder / "ledger" / "INPUTS"
     if ledgers.exists() and (not mark.exists() or mark.read_text() != inputs):
         _forget(folder)
@@ -219,4 +219,3 @@ def _ledger_folder(folder: Path, inputs: str) -> Path:
     partial = mark.with_suffix(".partial")
     partial.write_text(inputs)
     os.replace(partial, mark)
-    return ledgers

@@ -5,14 +5,11 @@ from collections.abc import Mapping, Sequence
 from scipy.special import stdtrit
 from torch import Tensor
 
-from ..accountant.ledger import Ledger
 from ..fl_core import simulate
 from ..fl_core.config import AuditFile
 from ..fl_core.task import Task
 from ..mechanisms.base import Key, Mechanism
 from .results import UtilityRow
-
-LOCAL_ONLY, RANDOM = "local-only", "random-prototypes"
 
 
 def compare(
@@ -30,33 +27,13 @@ def compare(
         mechanisms: name -> mechanism.
         equal_budget: names of the mechanisms whose proven bound is the claimed one.
         audit: the audit file.
-        key: root of the replicas' noise. Each seed is a run of its own, with its own ledger.
+        key: root of the seeds' random numbers.
     """
-    claim, rounds, seeds = audit.claim, audit.release.rounds, range(audit.training.seeds)
-    broadcasts: dict[str, list[Tensor]] = {}
-    for name, mechanism in mechanisms.items():
-        broadcasts[name] = [
-            simulate.release(
-                task,
-                mechanism,
-                rounds=rounds,
-                key=key.child(name, seed),
-                ledger=Ledger(adjacency=claim.adjacency, unit=claim.unit),
-            ).broadcasts
-            for seed in seeds
-        ]
-    pattern = next(iter(broadcasts.values()))[0]
-    broadcasts[RANDOM] = [
-        simulate.random_prototypes(pattern, key.child(RANDOM, seed)) for seed in seeds
-    ]
-    broadcasts[LOCAL_ONLY] = broadcasts[RANDOM]  # received, and ignored: its weight is zero
-    found = simulate.utility(
-        task, broadcasts, audit.training, key=key.child("training"), local_only=LOCAL_ONLY
-    )
+    found = simulate.utility(task, mechanisms, audit, key=key)
     rows = []
     for name, result in found.items():
         for metric, values in (("head", result.head), ("prototype", result.prototype)):
-            if metric == "prototype" and name == LOCAL_ONLY:
+            if metric == "prototype" and name == simulate.LOCAL_ONLY:
                 continue  # it has no global prototypes
             columns = {client: values[:, i] for i, client in enumerate(task.clients)}
             for client, column in (columns | {"mean": values.mean(dim=1)}).items():
@@ -69,7 +46,7 @@ def compare(
                         mean=mean,
                         lower=lower,
                         upper=upper,
-                        seeds=len(seeds),
+                        seeds=audit.training.seeds,
                         equal_budget=name in equal_budget,
                     )
                 )

@@ -1,23 +1,45 @@
-"""A federated run: privatise, upload, aggregate, broadcast, train; all rows at once.
+"""The run that is audited, and what its prototypes are good for; both are federations.
 
-The rows are (variant, seed, client), so that a comparison of five mechanisms and three controls
-over five seeds is one stacked run. Every release is in the ledger before it is made.
+Clients upload noisy class means of frozen features and train an adapter and a linear head, pulled
+towards what the server sent. The encoder is frozen, so that nothing that leaves depends on local
+training: the audited run goes without, and accuracies come from runs of their own, one for each
+variant, whose replicas are the seeds.
 """
 
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from ..accountant.event_json import to_dict
-from ..accountant.ledger import Ledger, LedgerEntry
+from ..accountant.ledger import Ledger
 from ..mechanisms.base import Key, Mechanism
-from .algorithms import fedproto
-from .config import TrainingSection
+from .algorithms import losses
+from .algorithms.base import State
+from .algorithms.evaluation import accuracy
+from .algorithms.fedavg import plain_sgd
+from .algorithms.fedproto import FedProto, prototype_accuracy
+from .algorithms.method import Uploads
+from .algorithms.prototypes import PrototypeFederation
+from .algorithms.releases import NoisyMeans
+from .clients import ClientData
+from .config import RESERVED, AuditFile
+from .counters import Counter
+from .federation import Federation, layout, run
+from .kernels.base import Params
+from .kernels.layers import Linear, Residual
+from .kernels.stacked import Stacked
+from .protection import PerUpload
+from .recorder import INDEX, Recorder
 from .task import Task
 from .transcript import Transcript
+
+LOCAL_ONLY, RANDOM = RESERVED
+SERVER = FedProto(average_rounds=True)  # of every audited run and of its trials (`worlds.py`)
 
 
 @contextmanager
@@ -32,34 +54,38 @@ def one_thread() -> Iterator[None]:
 
 
 def release(
-    task: Task, mechanism: Mechanism, *, rounds: int, key: Key, ledger: Ledger
+    task: Task,
+    mechanism: Mechanism,
+    audit: AuditFile,
+    *,
+    key: Key,
+    ledger: Ledger,
+    folder: Path,
+    name: str,
 ) -> Transcript:
-    """All uploads and broadcasts of one run.
+    """All uploads and broadcasts of one run; each upload is in the ledger before it is made.
 
-    The encoder is frozen, so each round releases the same class sums under fresh noise, and
-    nothing that leaves depends on local training.
+    Args:
+        task: the records.
+        mechanism: makes and noises the uploads.
+        audit: the audit file.
+        key: root of the noise.
+        ledger: gets an entry for each client, class and round.
+        folder: where the transcript is written.
+        name: hash of everything that determines the run, so that its releases are repeated, and not
+            counted again, only where they are the same.
+
+    Raises:
+        ConfigError: the ledger is for another unit than one example.
+        LedgerError: the noise was used for another release, or the ledger cannot be written.
     """
-    statistic = mechanism.statistic(task.train_x, task.train_y, task.classes)
-    event = to_dict(mechanism.event())
-    uploads = []
-    for round_ in range(rounds):
-        keys = [key.child("noise", round_, client) for client in task.clients]
-        ledger.write(
-            LedgerEntry(
-                release="prototype",
-                client=client,
-                label=task.class_names[label],
-                round=round_,
-                event=event,
-                noise=f"{k.fingerprint}/{label}" if k.fingerprint != "system" else "system",
-            )
-            for client, k in zip(task.clients, keys, strict=True)
-            for label in range(task.classes)
-        )
-        rows = zip(statistic, keys, strict=True)
-        uploads.append(torch.stack([mechanism.perturb(row, k) for row, k in rows]))
-    stacked = torch.stack(uploads)
-    return Transcript(uploads=stacked, broadcasts=fedproto.aggregate(stacked))
+    algorithm = replace(_algorithm(task, mechanism, SERVER, audit), local_training=False)
+    federation = _federation(task, algorithm, _rows(task), audit, key)
+    # A run is repeated from its first round on, so an older transcript here is written anew.
+    (folder / INDEX).unlink(missing_ok=True)
+    recorder = Recorder(folder, layout(federation), name=name)
+    run(federation, ledger, recorder=recorder, name=name)
+    return Transcript.load(folder)
 
 
 @dataclass(frozen=True)
@@ -76,68 +102,120 @@ class Utility:
 
 
 def utility(
-    task: Task,
-    broadcasts: Mapping[str, list[Tensor]],
-    training: TrainingSection,
-    *,
-    key: Key,
-    local_only: str,
+    task: Task, mechanisms: Mapping[str, Mechanism], audit: AuditFile, *, key: Key
 ) -> dict[str, Utility]:
-    """Train the clients of every variant and seed on what they received.
+    """Run and train the clients with every mechanism and with the two controls.
+
+    Training alone is a run whose clients ignore what they receive. Initial models, orders of
+    records and standard normals are those of the seed in every variant, so that variants differ
+    by what is done with them: the runs stand for alternatives, of which one would be made. Each
+    variant has a ledger of its own.
 
     Args:
         task: the records.
-        broadcasts: variant -> one float[rounds, classes, dim] per seed.
-        training: local training.
-        key: root of initial models and record orders; shared by the variants, so that these differ
-            by their prototypes alone.
-        local_only: name of the variant whose rows ignore the prototypes.
+        mechanisms: variant -> its mechanism; the controls are built on the first one.
+        audit: the audit file.
+        key: root of all random numbers.
     """
-    names, clients, seeds = list(broadcasts), len(task.clients), training.seeds
+    first = next(iter(mechanisms.values()))
+    # `FedProto` takes the mean over dimensions where the audit file weighs their sum.
+    weight = audit.training.prototype_weight * task.train_x.shape[2]
+    pulled = replace(SERVER, weight=weight)
+    controls = {
+        RANDOM: (first, RandomDirections(weight=weight, average_rounds=True)),
+        LOCAL_ONLY: (first, replace(SERVER, weight=0.0)),
+    }
+    variants = {name: (mechanism, pulled) for name, mechanism in mechanisms.items()} | controls
+    data = _rows(task).replicate(audit.training.seeds)
+    data = replace(data, x=data.x.float())  # models are trained in single precision
     with one_thread():
-        per_seed = [
-            key.child("seed", seed, client) for seed in range(seeds) for client in task.clients
-        ]
-        models = fedproto.initial_models(
-            per_seed * len(names),
-            dim=task.train_x.shape[2],
-            width=training.adapter_width,
-            classes=task.classes,
-        )
-        copies = len(names) * seeds
-        x, y = task.train_x.float().repeat(copies, 1, 1), task.train_y.repeat(copies, 1)
-        received = torch.stack([b.float() for name in names for b in broadcasts[name]])
-        received = received.repeat_interleave(clients, dim=0)  # [rows, rounds, classes, dim]
-        weight = torch.tensor(
-            [0.0 if name == local_only else training.prototype_weight for name in names]
-        )
-        for round_ in range(received.shape[1]):
-            orders = [_orders(k.child(round_), training.local_epochs, x.shape[1]) for k in per_seed]
-            fedproto.train_locally(
-                models,
-                x,
-                y,
-                received[:, round_],
-                weight=weight.repeat_interleave(seeds * clients).unsqueeze(1),
-                orders=torch.stack(orders * len(names), dim=1),
-                batch_size=training.batch_size,
-                learning_rate=training.learning_rate,
-            )
-        test_x = task.test_x.float().repeat(copies, 1, 1)
-        test_y = task.test_y.repeat(copies, 1)
-        shape = (len(names), seeds, clients)
-        head = fedproto.accuracy(models, test_x, test_y).reshape(shape)
-        near = fedproto.prototype_accuracy(received[:, -1], test_x, test_y).reshape(shape)
-    return {name: Utility(head[i], near[i]) for i, name in enumerate(names)}
+        return {
+            name: _trained(task, _algorithm(task, mechanism, method, audit), data, audit, key)
+            for name, (mechanism, method) in variants.items()
+        }
 
 
-def random_prototypes(like: Tensor, key: Key) -> Tensor:
-    """Prototypes without any information, with the norms of `like`, float[rounds, classes, dim]."""
-    noise = key.normal(*like.shape)
-    scale: Tensor = like.norm(dim=-1, keepdim=True) / noise.norm(dim=-1, keepdim=True)
-    return noise * scale
+def _trained(
+    task: Task, algorithm: PrototypeFederation, data: ClientData, audit: AuditFile, key: Key
+) -> Utility:
+    """All rounds, and the training on the last broadcast."""
+    claim, rounds, seeds = audit.claim, audit.release.rounds, audit.training.seeds
+    federation = _federation(task, algorithm, data, audit, key)
+    outcome = run(federation, Ledger(adjacency=claim.adjacency, unit=claim.unit))
+    sent = {n: v[data.replicas] for n, v in algorithm.broadcast(outcome.state).items()}
+    personal = algorithm.finish(sent, outcome.personal, data, round=rounds, key=key)
+    test_x, test_y = task.test_x.float().repeat(seeds, 1, 1), task.test_y.repeat(seeds, 1)
+    (prototypes,) = sent.values()
+    head = accuracy(algorithm, personal, data, test_x, test_y)
+    near = prototype_accuracy(prototypes.float(), test_x, test_y)
+    shape = (seeds, len(task.clients))
+    return Utility(head.view(shape), near.view(shape))
 
 
-def _orders(key: Key, epochs: int, count: int) -> Tensor:
-    generator = key.child("order").generator()
-    return torch.stack([torch.from_numpy(generator.permutation(count)) for _ in range(epochs)])
+@dataclass(frozen=True, kw_only=True)
+class RandomDirections(FedProto):
+    """A control: the server sends prototypes of the right lengths without any information."""
+
+    title: ClassVar[str] = "FedProto with random prototypes"
+    sends: ClassVar[tuple[str, ...]] = ("random",)
+
+    def start(self, replicas: Tensor, *, classes: int, dim: int, key: Key) -> State:
+        """No prototypes."""
+        state = super().start(replicas, classes=classes, dim=dim, key=key)
+        return state | {"random": torch.zeros_like(state["prototypes"])}
+
+    def serve(self, state: State, uploads: Uploads, *, round: int, key: Key) -> State:
+        """As `FedProto`, and directions that are drawn anew in every round."""
+        state = super().serve(state, uploads, round=round, key=key)
+        lengths = state["prototypes"].norm(dim=-1, keepdim=True)
+        counter = Counter.of(key, "random prototypes", round=round)
+        nobody = torch.zeros_like(uploads.replicas)
+        count = math.prod(state["prototypes"].shape[1:])
+        drawn = counter.normal(nobody, uploads.replicas, count).view_as(state["prototypes"])
+        return state | {"random": lengths * losses.unit(drawn)}
+
+    def context(self, received: Mapping[str, Tensor]) -> Params:
+        """As `FedProto`, of what was sent."""
+        return super().context({"prototypes": received["random"]})
+
+
+def _rows(task: Task) -> ClientData:
+    """The training records, one row per client, all in replica 0."""
+    clients, count = task.train_y.shape
+    parts = [range(count * client, count * (client + 1)) for client in range(clients)]
+    return ClientData.of(task.train_x.flatten(0, 1), task.train_y.flatten(), parts)
+
+
+def _algorithm(
+    task: Task, mechanism: Mechanism, method: FedProto, audit: AuditFile
+) -> PrototypeFederation:
+    training, dim = audit.training, task.train_x.shape[2]
+    adapter = Residual("adapter", dim, training.adapter_width)
+    return PrototypeFederation(
+        method=method,
+        release=NoisyMeans(mechanism),
+        kernel=Stacked((adapter,), (Linear("head", dim, task.classes),)),
+        dim=dim,
+        classes=task.classes,
+        epochs=training.local_epochs,
+        batch_size=training.batch_size,
+        optimizer=plain_sgd(training.learning_rate),
+    )
+
+
+def _federation(
+    task: Task, algorithm: PrototypeFederation, data: ClientData, audit: AuditFile, key: Key
+) -> Federation:
+    protection = PerUpload(
+        mechanism=algorithm.shared,
+        release="prototype",
+        labels=algorithm.labels(task.class_names),
+        names=task.clients,
+    )
+    return Federation(
+        algorithm=algorithm,
+        data=data,
+        rounds=audit.release.rounds,
+        key=key,
+        protection=protection,
+    )

@@ -1,16 +1,13 @@
 """What left a run, and who saw it. Attacks get a view of this and nothing else."""
 
-import hashlib
-import os
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 from torch import Tensor
 
 from ..accountant import check
 from ..accountant.claim import ADVERSARIES
+from .recorder import Recording, tensors
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,21 +60,12 @@ class Transcript:
             final=self.final,
         )
 
-    def arrays(self) -> Iterator[tuple[str, np.ndarray]]:
-        """Name and contiguous float32 array of everything captured."""
-        for name in ("uploads", "broadcasts", "final"):
-            yield name, np.ascontiguousarray(getattr(self, name).numpy(), dtype=np.float32)
+    @classmethod
+    def load(cls, folder: Path) -> "Transcript":
+        """The recording of a run with one replica that broadcasts prototypes; single precision.
 
-    def save(self, folder: Path) -> dict[str, str]:
-        """Write one .npy file per array, atomically; returns {file name: SHA-256}."""
-        folder.mkdir(parents=True, exist_ok=True)
-        hashes = {}
-        for name, array in self.arrays():
-            target = folder / f"{name}.npy"
-            partial = target.with_suffix(".partial")
-            partial.touch(mode=0o600)  # of an audit: noise from a seed protects nobody
-            with partial.open("wb") as file:
-                np.save(file, array, allow_pickle=False)
-            os.replace(partial, target)
-            hashes[target.name] = hashlib.sha256(target.read_bytes()).hexdigest()
-        return hashes
+        Raises:
+            RecordError: there is none, or an array does not have the shape of its index.
+        """
+        found = tensors(Recording.load(folder).view("server"))
+        return cls(uploads=found["uploads"], broadcasts=found["broadcast-prototypes"][:, 0])

@@ -18,6 +18,13 @@ NAN_IS_ZERO = Assumption(
     holds=True,
 )
 
+ONE_KEY = Assumption(
+    text="A key is used for one release.",
+    how="the caller gives each release a key of its own: from one seeded key a mechanism draws the "
+    "same noise at every call",
+    holds=None,
+)
+
 
 def public(what: str) -> Assumption:
     """`what` ("The clip bound, ...") does not depend on private records."""

@@ -92,16 +92,6 @@ class SystemKey:
         return torch.from_numpy(self.generator().standard_normal(shape))
 
 
-def noise_like(values: Tensor, key: Key) -> Tensor:
-    """Standard normals of the shape, type and device of `values`.
-
-    Raises:
-        ParameterError: whole numbers, which would cut the noise off.
-    """
-    require_floating(values)
-    return key.normal(*values.shape).to(values)
-
-
 def require_floating(values: Tensor) -> None:
     """Raise `ParameterError` for a payload in which noise would be cut to whole numbers."""
     if not values.is_floating_point():

@@ -14,9 +14,10 @@ from ..accountant import check
 from ..accountant.assumption import Assumption
 from ..accountant.errors import ParameterError
 from ..accountant.events import PureDpEvent
-from .assumed import DOUBLE_PRECISION, NAN_IS_ZERO, fixed_divisor, public
-from .base import Key, Point, noise_like, require_floating
+from .assumed import DOUBLE_PRECISION, NAN_IS_ZERO, ONE_KEY, fixed_divisor, public
+from .base import Key, Point
 from .clipping import Clip
+from .sums import class_sums, noisy, require_doubles
 
 _FROZEN = Assumption(
     text="The encoder does not depend on private records.",
@@ -53,18 +54,16 @@ class DpplMean:
         if rows.shape[-1] % self.pool:
             raise ParameterError(f"{rows.shape[-1]} dimensions cannot be pooled by {self.pool}")
         pooled = rows.unflatten(-1, (-1, self.pool)).mean(dim=-1)
-        return Clip(joint_norm=self.clip_norm).apply(pooled, (pooled.shape[-1],))
+        return Clip(joint_norm=self.clip_norm).apply(pooled)
 
     def statistic(self, features: Tensor, labels: Tensor, classes: int) -> Tensor:
-        """Class sums over the public count, float[..., classes, dim / pool]."""
-        member = labels.unsqueeze(-2) == torch.arange(classes, device=labels.device).unsqueeze(-1)
-        rows = self.contribution(features)
-        return member.to(rows.dtype) @ rows / self.public_count
+        """Class sums over the public count, float64[..., classes, dim / pool]."""
+        return class_sums(self.contribution(features), labels, classes) / self.public_count
 
     def release(self, payload: Tensor, key: Key) -> Tensor:
         """`payload`, the statistic, with noise."""
         stddev = self.noise_multiplier * self.clip_norm / self.public_count
-        return payload + stddev * noise_like(payload, key)
+        return noisy(payload, stddev, key.child("class means"))
 
     def event(self) -> dpe.DpEvent:
         """One class; classes compose in parallel over labels."""
@@ -77,6 +76,7 @@ class DpplMean:
             public("The clip bound and the noise scale"),
             fixed_divisor(self.public_count),
             NAN_IS_ZERO,
+            ONE_KEY,
             DOUBLE_PRECISION,
         )
 
@@ -109,7 +109,7 @@ class DpplPublic:
     def statistic(
         self, features: Tensor, labels: Tensor, classes: int, candidates: Tensor
     ) -> Tensor:
-        """Utilities, float[..., classes, candidates].
+        """Utilities, float64[..., classes, candidates].
 
         Args:
             features: float[..., n, dim]; a row that is not finite counts as absent.
@@ -117,19 +117,19 @@ class DpplPublic:
             classes: number of classes.
             candidates: float[m, dim], public.
         """
+        features = features.double()
         finite = torch.isfinite(features).all(dim=-1, keepdim=True)
         rows = torch.nn.functional.normalize(torch.where(finite, features, 0.0), dim=-1)
         near = rows @ torch.nn.functional.normalize(candidates.to(rows), dim=-1).T
         gain = (1.0 + near).clamp(self.low, self.high) - self.low
-        gain = torch.where(finite, gain, 0.0)
-        member = labels.unsqueeze(-2) == torch.arange(classes, device=labels.device).unsqueeze(-1)
-        return member.to(gain.dtype) @ gain
+        return class_sums(torch.where(finite, gain, 0.0), labels, classes)
 
     def release(self, payload: Tensor, key: Key) -> Tensor:
         """int64[...]: the chosen candidate of each class, from utilities float[..., m]."""
         scale = 2.0 * (self.high - self.low) / self.epsilon
-        require_floating(payload)
-        noise = torch.from_numpy(key.generator().gumbel(size=tuple(payload.shape))).to(payload)
+        require_doubles(payload)
+        drawn = key.child("public choice").generator().gumbel(size=tuple(payload.shape))
+        noise = torch.from_numpy(drawn).to(payload)
         return (payload + scale * noise).argmax(dim=-1)
 
     def event(self) -> dpe.DpEvent:
@@ -142,5 +142,6 @@ class DpplPublic:
             _FROZEN,
             public("The set of candidates and the clamp"),
             NAN_IS_ZERO,
+            ONE_KEY,
             DOUBLE_PRECISION,
         )

@@ -42,12 +42,21 @@ class Clip:
         if self.joint_norm is not None:
             check.positive(joint_norm=self.joint_norm)
 
-    def apply(self, rows: Tensor, group_sizes: tuple[int, ...]) -> Tensor:
+    def require_groups(self, group_sizes: tuple[int, ...]) -> None:
+        """Raise `ParameterError` unless there is a bound for each group."""
+        for bounds in (self.group_norms, self.ellipsoid_radii):
+            if bounds is not None:
+                check.same_length(group_sizes=group_sizes, norm_bounds=bounds)
+
+    def apply(self, rows: Tensor, group_sizes: tuple[int, ...] | None = None) -> Tensor:
         """`rows`, float[..., dim], each scaled into the set; a row that is not finite becomes zero.
 
         A NaN that got through would show that its record took part. Lengths are taken in double
         precision and rounding is allowed for, so that the rows of any type lie in the set exactly.
+        Without `group_sizes` all dimensions are one group.
         """
+        group_sizes = (rows.shape[-1],) if group_sizes is None else group_sizes
+        self.require_groups(group_sizes)
         rows = rows if rows.is_floating_point() else rows.double()
         finite = torch.isfinite(rows).all(dim=-1, keepdim=True)
         rows = torch.where(finite, rows, 0.0)

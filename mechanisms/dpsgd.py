@@ -10,9 +10,10 @@ from torch import Tensor
 from ..accountant import check
 from ..accountant.assumption import Assumption
 from ..accountant.errors import ParameterError
-from .assumed import DOUBLE_PRECISION, NAN_IS_ZERO, fixed_divisor, public
-from .base import Key, Point, noise_like
+from .assumed import DOUBLE_PRECISION, NAN_IS_ZERO, ONE_KEY, fixed_divisor, public
+from .base import Key, Point
 from .clipping import Clip
+from .sums import noisy_given, poisson_sample, restored, sampled_total
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,18 +46,16 @@ class DpSgd:
 
     def contribution(self, rows: Tensor) -> Tensor:
         """float[..., dim]: each example's gradient clipped; one that is not finite is zero."""
-        return Clip(joint_norm=self.clip_norm).apply(rows, (rows.shape[-1],))
+        return Clip(joint_norm=self.clip_norm).apply(rows)
 
     def sample(self, shape: tuple[int, ...], key: Key) -> Tensor:
         """bool[shape]: which examples take part, each on its own."""
-        drawn = torch.from_numpy(key.child("sample").generator().random(shape))
-        return drawn < self.sampling_rate
+        return poisson_sample(shape, self.sampling_rate, key)
 
     def release(self, payload: Tensor, key: Key) -> Tensor:
         """Noisy gradients, float[..., dim], of per-example gradients float[..., n, dim]."""
-        taken = self.sample(tuple(payload.shape[:-1]), key).to(payload.device)
-        total = torch.where(taken.unsqueeze(-1), self.contribution(payload), 0.0).sum(dim=-2)
-        return self.noisy_mean(total, key)
+        clipped_sum = sampled_total(self.contribution(payload), self.sampling_rate, key)
+        return restored(self.noisy_mean(clipped_sum, key), payload)
 
     def noisy_mean(self, clipped_sum: Tensor, key: Key) -> Tensor:
         """Noise on a sum that is clipped already, over the public divisor.
@@ -65,10 +64,12 @@ class DpSgd:
             clipped_sum: float[..., dim]: sum of the sampled examples' gradients, each of norm at
                 most `clip_norm`; zeros if no example was drawn: noise leaves then, too.
             key: of this step alone.
+
+        Raises:
+            ParameterError: whole numbers, or a type below float32, in which a sum forgets records.
         """
-        noise = noise_like(clipped_sum, key.child("noise"))
-        total = clipped_sum + self.noise_multiplier * self.clip_norm * noise
-        return total / self.expected_batch
+        scale = self.noise_multiplier * self.clip_norm
+        return noisy_given(clipped_sum, scale, key.child("noise")) / self.expected_batch
 
     def event(self, steps: int = 1) -> dpe.DpEvent:
         """`steps` steps; add or remove one example of one client.
@@ -96,6 +97,7 @@ class DpSgd:
             public("The clip bound, the noise scale and the sampling rate"),
             fixed_divisor(self.expected_batch),
             NAN_IS_ZERO,
+            ONE_KEY,
             DOUBLE_PRECISION,
         )
 

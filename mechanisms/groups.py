@@ -5,7 +5,7 @@ used without a ledger entry.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar, Literal, get_args
 
 import dp_accounting.dp_event as dpe
@@ -17,10 +17,11 @@ from ..accountant.adjacency import ADJACENCIES, Adjacency
 from ..accountant.assumption import Assumption
 from ..accountant.errors import ParameterError
 from ..accountant.events import RestrictedDpEvent
-from .assumed import DOUBLE_PRECISION, NAN_IS_ZERO, fixed_divisor, public
+from .assumed import DOUBLE_PRECISION, NAN_IS_ZERO, ONE_KEY, fixed_divisor, public
 from .base import Key, Point
 from .clipping import Clip
 from .selection import GumbelTopK, LaplaceTopK
+from .sums import noisy, restored, total
 
 Origin = Literal["public", "noisy release", "paid estimate", "private records"]
 
@@ -35,6 +36,7 @@ class Groups:
         origin: "public" and "noisy release" (already accounted) are free; "paid estimate" needs
             `cost`; "private records" is refused.
         cost: what computing them has cost on top of other releases.
+        made_here: whether `chosen` made the choice and its cost; nobody else can say so.
 
     Raises:
         ParameterError: not a permutation, sizes that do not fit, or groups that nobody paid for.
@@ -44,6 +46,7 @@ class Groups:
     sizes: tuple[int, ...]
     origin: Origin
     cost: dpe.DpEvent | None = None
+    made_here: bool = field(default=False, init=False)
 
     def __post_init__(self) -> None:
         check.one_of(get_args(Origin), origin=self.origin)
@@ -71,18 +74,19 @@ class Groups:
         return rows[..., inverse]
 
     def assumption(self) -> Assumption:
-        """What must be true of where they come from; only the cost is something that we see."""
+        """What must be true of where they come from; only a choice made here is seen to be paid."""
         how = {
             "public": 'declared: origin="public" is the word of the caller; nothing checks that '
             "no private record was looked at",
             "noisy release": "declared: the releases that they are computed from must be in the "
             "ledger",
-            "paid estimate": "their cost is composed with every release that uses them",
+            "paid estimate": "their cost is composed with every release that uses them; "
+            + ("the choice was made here" if self.made_here else "that it covers them is declared"),
         }[self.origin]
         return Assumption(
             text="Groups are public, come from accounted releases, or are paid for.",
             how=how,
-            holds=True if self.origin == "paid estimate" else None,
+            holds=True if self.made_here else None,
         )
 
 
@@ -125,7 +129,9 @@ def chosen(choice: LaplaceTopK | GumbelTopK, scores: Tensor, key: Key) -> Groups
     selected = choice.release(scores, key)
     order = tuple((~selected).int().argsort(stable=True).tolist())
     sizes = (choice.k, choice.dimension - choice.k)
-    return Groups(order=order, sizes=sizes, origin="paid estimate", cost=choice.event())
+    groups = Groups(order=order, sizes=sizes, origin="paid estimate", cost=choice.event())
+    object.__setattr__(groups, "made_here", True)  # a field that no caller can give
+    return groups
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,14 +157,15 @@ class SecondMoments:
         check.count(public_count=self.public_count)
 
     def contribution(self, rows: Tensor) -> Tensor:
-        """float[..., dim]: squares of each clipped row."""
-        return Clip(joint_norm=self.clip_norm).apply(rows, (rows.shape[-1],)).square()
+        """float64[..., dim]: squares of each clipped row."""
+        # In doubles: rounded squares may be longer than the square of the norm.
+        return Clip(joint_norm=self.clip_norm).apply(rows).double().square()
 
     def release(self, payload: Tensor, key: Key) -> Tensor:
         """Noisy second moments, float[..., dim], of float[..., n, dim]."""
-        total = self.contribution(payload).sum(dim=-2)
-        noise = self.noise_multiplier * self.clip_norm**2 * key.normal(*total.shape).to(total)
-        return (total + noise) / self.public_count
+        scale = self.noise_multiplier * self.clip_norm**2
+        sums = noisy(total(self.contribution(payload)), scale, key.child("second moments"))
+        return restored(sums / self.public_count, payload)
 
     def event(self, adjacency: Adjacency = "add-remove") -> dpe.DpEvent:
         """One release under `adjacency`.
@@ -180,5 +187,6 @@ class SecondMoments:
             public("The clip bound and the noise scale"),
             fixed_divisor(self.public_count),
             NAN_IS_ZERO,
+            ONE_KEY,
             DOUBLE_PRECISION,
         )

@@ -18,9 +18,10 @@ from ..accountant.adjacency import FIXED_SIZE, Unit
 from ..accountant.assumption import Assumption
 from ..accountant.errors import ParameterError
 from ..accountant.events import RestrictedDpEvent
-from .assumed import DOUBLE_PRECISION, NAN_IS_ZERO, public
-from .base import Key, Point, noise_like
+from .assumed import DOUBLE_PRECISION, NAN_IS_ZERO, ONE_KEY, public
+from .base import Key, Point, require_floating
 from .clipping import Clip
+from .sums import noisy, noisy_given, restored, sampled_total
 
 Rule = Literal["both", "ffa", "rolora"]
 
@@ -95,12 +96,14 @@ class JointDeltaUpload:
 
     def contribution(self, rows: Tensor) -> Tensor:
         """float[..., dim]: each client's change clipped; one that is not finite is zero."""
-        return Clip(joint_norm=self.clip_norm).apply(rows, (rows.shape[-1],))
+        return Clip(joint_norm=self.clip_norm).apply(rows)
 
     def release(self, payload: Tensor, key: Key) -> Tensor:
         """Noisy changes, float[..., clients, dim], of the same."""
-        noise = noise_like(payload, key)
-        return self.contribution(payload) + self.noise_multiplier * self.clip_norm * noise
+        require_floating(payload)
+        scale, own = self.noise_multiplier * self.clip_norm, key.child("upload")
+        # Each row is rounded once, after its noise.
+        return noisy(self.contribution(payload).double(), scale, own).to(payload.dtype)
 
     def event(self, participations: int = 1) -> dpe.DpEvent:
         """As many uploads of one client; zero-out or replace-one of its data.
@@ -117,6 +120,7 @@ class JointDeltaUpload:
             _CLIPPED_JOINTLY,
             public("The clip bound, the noise scale and who takes part when"),
             NAN_IS_ZERO,
+            ONE_KEY,
             DOUBLE_PRECISION,
         )
 
@@ -152,18 +156,17 @@ class JointDeltaSum:
 
     def contribution(self, rows: Tensor) -> Tensor:
         """float[..., dim]: each client's change clipped; one that is not finite is zero."""
-        return Clip(joint_norm=self.clip_norm).apply(rows, (rows.shape[-1],))
+        return Clip(joint_norm=self.clip_norm).apply(rows)
 
     def release(self, payload: Tensor, key: Key) -> Tensor:
         """Noisy mean change, float[..., dim], of float[..., clients, dim], clients sampled."""
-        drawn = key.child("sample").generator().random(tuple(payload.shape[:-1]))
-        taken = (torch.from_numpy(drawn) < self.sampling_rate).to(payload.device)
-        total = torch.where(taken.unsqueeze(-1), self.contribution(payload), 0.0).sum(dim=-2)
-        return self.noisy_sum(total, key.child("noise")) / self.cohort
+        own = key.child("sum of changes")
+        clipped_sum = sampled_total(self.contribution(payload), self.sampling_rate, own)
+        return restored(self.noisy_sum(clipped_sum, own.child("noise")) / self.cohort, payload)
 
     def noisy_sum(self, clipped: Tensor, key: Key) -> Tensor:
         """Sums with noise, float[..., dim], of sums of `contribution`s, not yet divided."""
-        return clipped + self.noise_multiplier * self.clip_norm * noise_like(clipped, key)
+        return noisy_given(clipped, self.noise_multiplier * self.clip_norm, key)
 
     def event(self, rounds: int = 1) -> dpe.DpEvent:
         """`rounds` rounds; add or remove one client."""
@@ -185,5 +188,6 @@ class JointDeltaSum:
             ),
             public("The clip bound, the noise scale and the expected cohort"),
             NAN_IS_ZERO,
+            ONE_KEY,
             DOUBLE_PRECISION,
         )

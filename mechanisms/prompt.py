@@ -19,9 +19,10 @@ from ..accountant.adjacency import FIXED_SIZE
 from ..accountant.assumption import Assumption
 from ..accountant.errors import ParameterError
 from ..accountant.events import RestrictedDpEvent
-from .assumed import DOUBLE_PRECISION, NAN_IS_ZERO, fixed_divisor, public
-from .base import Key, Point, noise_like
+from .assumed import DOUBLE_PRECISION, NAN_IS_ZERO, ONE_KEY, fixed_divisor, public
+from .base import Key, Point
 from .clipping import Clip
+from .sums import noisy, restored, total
 
 Sign = Literal["minus", "plus"]
 View = Literal["server", "peer", "outsider"]
@@ -99,13 +100,13 @@ class PromptGradients:
 
     def contribution(self, rows: Tensor) -> Tensor:
         """float[..., dim]: each example's row clipped; one that is not finite is zero."""
-        return Clip(joint_norm=self.clip_norm).apply(rows, (rows.shape[-1],))
+        return Clip(joint_norm=self.clip_norm).apply(rows)
 
     def release(self, payload: Tensor, key: Key) -> Tensor:
         """Noisy mean gradients, float[..., dim], of float[..., n, dim]."""
-        total = self.contribution(payload).sum(dim=-2)
-        noise = self.noise_multiplier * self.clip_norm * key.normal(*total.shape).to(total)
-        return (total + noise) / self.batch
+        scale = self.noise_multiplier * self.clip_norm
+        sums = noisy(total(self.contribution(payload)), scale, key.child("prompt gradients"))
+        return restored(sums / self.batch, payload)
 
     def event(self, rounds: int = 1) -> dpe.DpEvent:
         """`rounds` rounds in each of which an example is in one batch; zero-out or replace-one.
@@ -133,6 +134,7 @@ class PromptGradients:
             public("The clip bound, the noise scale and the sizes of clients"),
             fixed_divisor(self.batch),
             NAN_IS_ZERO,
+            ONE_KEY,
             DOUBLE_PRECISION,
         )
 
@@ -166,20 +168,19 @@ class TwoTierNoise:
 
     def contribution(self, rows: Tensor) -> Tensor:
         """float[..., dim]: each example's row clipped."""
-        return Clip(joint_norm=self.clip_norm).apply(rows, (rows.shape[-1],))
+        return Clip(joint_norm=self.clip_norm).apply(rows)
 
     def personal(self, payload: Tensor, key: Key) -> Tensor:
         """Noisy mean gradients of each client, float[..., clients, dim]."""
-        sums = self.contribution(payload).sum(dim=-2)
-        noise = noise_like(sums, key.child("local"))
-        return (sums + self.local * self.clip_norm * noise) / self.batch
+        sums = total(self.contribution(payload))
+        found = noisy(sums, self.local * self.clip_norm, key.child("local"))
+        return restored(found / self.batch, payload)
 
     def release(self, payload: Tensor, key: Key) -> Tensor:
         """The broadcast, float[..., dim], of float[..., clients, n, dim]."""
-        sums = self.contribution(payload).sum(dim=-2)
-        total = sums.sum(dim=-2)
-        noise = key.child("central").normal(*total.shape).to(total)
-        return (total + self.central * self.clip_norm * noise) / (self.batch * sums.shape[-2])
+        sums = total(self.contribution(payload))
+        found = noisy(total(sums), self.central * self.clip_norm, key.child("central"))
+        return restored(found / (self.batch * sums.shape[-2]), payload)
 
     def event(self, view: View = "outsider") -> dpe.DpEvent:
         """One round: what `view` sees of one example.
@@ -206,6 +207,7 @@ class TwoTierNoise:
             ),
             public("The clip bound, the noise scales and the sizes of clients"),
             NAN_IS_ZERO,
+            ONE_KEY,
             DOUBLE_PRECISION,
         )
 

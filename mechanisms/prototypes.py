@@ -21,9 +21,11 @@ from ..accountant.allocation import equal_power_stddevs, optimal_stddevs
 from ..accountant.assumption import Assumption
 from ..accountant.calibrate import calibrate_gaussian
 from ..accountant.errors import ParameterError
-from .base import Key, Point, noise_like
+from .assumed import DOUBLE_PRECISION, ONE_KEY
+from .base import Key, Point
 from .clipping import Clip
 from .groups import Groups
+from .sums import class_sums, noisy
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,9 +58,7 @@ class NoisyPrototypes:
             check.non_negative(noise_stddevs=stddev)
             if stddev == math.inf:
                 raise ParameterError("noise_stddevs must be finite, but one is infinite")
-        for bounds in (self.clip.group_norms, self.clip.ellipsoid_radii):
-            if bounds is not None:
-                check.same_length(group_sizes=self.group_sizes, norm_bounds=bounds)
+        self.clip.require_groups(self.group_sizes)
         if self.groups is not None and self.groups.sizes != self.group_sizes:
             raise ParameterError(
                 f"group_sizes is {self.group_sizes}, but groups has sizes {self.groups.sizes}; "
@@ -83,22 +83,19 @@ class NoisyPrototypes:
         return self.groups.restore(arranged)
 
     def statistic(self, features: Tensor, labels: Tensor, classes: int) -> Tensor:
-        """Class sums over the public count, float[..., classes, dim].
+        """Class sums over the public count, float64[..., classes, dim].
 
         Args:
             features: float[..., n, dim]; n may be 0.
             labels: int[..., n]; a negative label marks padding.
             classes: number of classes; absent classes give zero, so that presence stays hidden.
         """
-        member = labels.unsqueeze(-2) == torch.arange(classes, device=labels.device).unsqueeze(-1)
-        clipped = self.contribution(features)
-        return member.to(clipped.dtype) @ clipped / self.public_count
+        return class_sums(self.contribution(features), labels, classes) / self.public_count
 
     def perturb(self, prototypes: Tensor, key: Key) -> Tensor:
-        """`prototypes`, float[..., dim], with independent noise in every row."""
+        """`prototypes`, float64[..., dim] as `statistic` gives them, with noise in every row."""
         self._check_dimension(prototypes)  # one column would broadcast: equal noise everywhere
-        noise = noise_like(prototypes, key)
-        return prototypes + noise * self._stddev_per_dimension().to(prototypes)
+        return noisy(prototypes, self._stddev_per_dimension(), key.child("prototypes"))
 
     def event(self) -> dpe.DpEvent:
         """Cost of one prototype of one class, one release, and of choosing its groups.
@@ -132,11 +129,8 @@ class NoisyPrototypes:
                 how="absent classes release zero plus noise",
                 holds=True,
             ),
-            Assumption(
-                text="Arithmetic is exact.",
-                how="not checked: noise and sums are double-precision numbers",
-                holds=None,
-            ),
+            ONE_KEY,
+            DOUBLE_PRECISION,
         )
 
     def _check_dimension(self, rows: Tensor) -> None:

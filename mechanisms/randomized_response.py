@@ -17,7 +17,7 @@ from torch import Tensor
 from ..accountant import check
 from ..accountant.assumption import Assumption
 from ..accountant.errors import ParameterError
-from ..accountant.events import PureDpEvent
+from ..accountant.events import PureDpEvent, RestrictedDpEvent
 from .assumed import public
 from .base import Key, Point
 from .exact_sampling import below, coins, key_words
@@ -121,7 +121,7 @@ class KaryResponse:
         """One answer; accounted under replace-one, and refused under the others."""
         # Where the label is all but disclosed the pure event says the same.
         if self.replaced < _LEAST_REPLACED * self.categories:
-            return PureDpEvent(self.epsilon * (1.0 + 2.0**-40))
+            return _one_answer(self.epsilon * (1.0 + 2.0**-40))
         return dpe.RandomizedResponseDpEvent(self.replaced, self.categories)
 
     def assumptions(self) -> tuple[Assumption, ...]:
@@ -195,11 +195,16 @@ class UnaryEncoding:
 
         With p = 1/2 for the own bit, ln(p (1 - q) / ((1 - p) q)) = ln((1 - q) / q).
         """
-        return PureDpEvent(math.nextafter(self.epsilon, math.inf))
+        return _one_answer(math.nextafter(self.epsilon, math.inf))
 
     def assumptions(self) -> tuple[Assumption, ...]:
         """What the proof needs."""
         return (_ONE, public("The number of categories and epsilon"))
+
+
+def _one_answer(epsilon: float) -> dpe.DpEvent:
+    """Pure under replace-one; without its record there is no answer, which shows."""
+    return RestrictedDpEvent(PureDpEvent(epsilon), ("replace-one",))
 
 
 def _small(epsilon: float) -> Fraction:

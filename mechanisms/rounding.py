@@ -30,11 +30,20 @@ def clipped_steps(rows: Tensor, *, bound: int, step: float, order: int) -> Tenso
     inside = largest / step <= reach
     steps = torch.where(inside, rows / step, torch.where(largest > 0.0, shape * reach, 0.0))
     whole = steps.trunc().to(torch.int64)
+    # The norm was rounded, in many dimensions by many steps: off the largest entry, until it fits.
+    while bool((over := _excess(whole, bound, order) > 0).any()):
+        place = whole.abs().argmax(dim=-1, keepdim=True)
+        largest_step = whole.gather(-1, place)
+        size = largest_step.abs()
+        slope = 1 if order == 1 else (2 * size).clamp(min=1)  # what one step takes off, at most
+        wanted = (_excess(whole, bound, order) + slope - 1) // slope
+        off = torch.where(over, torch.minimum(wanted, size), 0)
+        whole = whole.scatter(-1, place, largest_step - off * largest_step.sign())
+    return whole
+
+
+def _excess(whole: Tensor, bound: int, order: int) -> Tensor:
+    """int64[..., 1]: the norm to the power of `order` above that of `bound`; exact."""
     if order == 1:
-        length, limit = whole.abs().sum(dim=-1, keepdim=True), bound
-    else:
-        length, limit = whole.square().sum(dim=-1, keepdim=True), bound * bound
-    # The last bit of the norm: one step off the largest entry is more than it can be wrong by.
-    over = length > limit
-    top = torch.zeros_like(whole).scatter_(-1, whole.abs().argmax(dim=-1, keepdim=True), 1)
-    return torch.where(over, whole - top * whole.sign(), whole)
+        return whole.abs().sum(dim=-1, keepdim=True) - bound
+    return whole.square().sum(dim=-1, keepdim=True) - bound * bound

@@ -90,6 +90,7 @@ class SecFPP:
             raise ParameterError("noise must be declared for the same setting; give it once")
         if self.mode != "as_described" and (self.zero_sharing or self.dissolve):
             raise ParameterError("zero_sharing and dissolve are switches of mode as_described only")
+        self._clusterer()  # has conditions of its own
 
     @property
     def openings(self) -> tuple[Opening, ...]:
@@ -108,7 +109,7 @@ class SecFPP:
 
         Args:
             source: of masks and noise; `SystemSource` outside tests.
-            ledger: of unit "client"; default one in memory under add-remove. A run whose ledger
+            ledger: of unit "client"; default one in memory under zero-out. A run whose ledger
                 holds rounds of SecFPP goes on after the last of them.
             clustered: for such a run: what the clients kept, `Rounds.clustered`.
         """
@@ -159,18 +160,21 @@ class SecFPP:
             )
         return account(self.event(adjacency), adjacency=adjacency, unit="client")
 
-    def dp_line(self, *, delta: float, adjacency: Adjacency = "add-remove") -> str:
+    def dp_line(self, *, delta: float, adjacency: Adjacency = "zero-out") -> str:
         """The DP column of a report: epsilon, rounded up, or "no DP claim"."""
         if self.noise is None:
             return NO_CLAIM
         upper = self.bound(adjacency).epsilon(delta).upper
         return f"epsilon <= {upper * (1 + 1e-6):.6g} at delta {delta:g}, {adjacency}, one client"
 
-    def assumptions(self, source: Source | None = None) -> tuple[Assumption, ...]:
+    def assumptions(
+        self, source: Source | None = None, run: Rounds | None = None
+    ) -> tuple[Assumption, ...]:
         """What the guarantees need, checked as far as the declaration tells.
 
         Args:
             source: of the masks of the run, if it is known.
+            run: whether the public basis was used (S6) shows in a run only.
         """
         return assumptions(
             self.mode,
@@ -180,4 +184,5 @@ class SecFPP:
             masks_openings=self.mode != "as_described" or self.zero_sharing,
             honest=None if self.noise is None else self.noise.honest,
             source=source,
+            points_given=None if run is None else run.points_given,
         )

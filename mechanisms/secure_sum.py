@@ -20,12 +20,13 @@ from ..accountant.adjacency import FIXED_SIZE
 from ..accountant.assumption import Assumption
 from ..accountant.errors import ParameterError
 from ..accountant.events import RestrictedDpEvent
-from .assumed import DOUBLE_PRECISION, NAN_IS_ZERO, WHOLE_NUMBERS, public
-from .base import Key, Point, noise_like
+from .assumed import DOUBLE_PRECISION, NAN_IS_ZERO, ONE_KEY, WHOLE_NUMBERS, public
+from .base import Key, Point, require_floating
 from .clipping import Clip
 from .discrete_gaussian import LEAST_VARIANCE, concentrated, gaussian_multiplier
 from .exact_sampling import Words, discrete_gaussian, key_words
 from .rounding import LARGEST, LARGEST_NOISE, clipped_steps
+from .sums import noisy, restored, total
 
 _SUM_ONLY = Assumption(
     text="The server learns the sum of the survivors and nothing else.",
@@ -124,11 +125,13 @@ class SecureGaussianSum:
 
     def contribution(self, rows: Tensor) -> Tensor:
         """float[..., dim]: each client's update clipped."""
-        return Clip(joint_norm=self.clip_norm).apply(rows, (rows.shape[-1],))
+        return Clip(joint_norm=self.clip_norm).apply(rows)
 
     def shares(self, payload: Tensor, key: Key) -> Tensor:
-        """float[..., clients, dim]: what each client puts into the secure sum."""
-        return self.contribution(payload) + self.share_stddev * noise_like(payload, key)
+        """float64[..., clients, dim]: what each client puts into the secure sum."""
+        require_floating(payload)
+        own = key.child("shares of noise")
+        return noisy(self.contribution(payload).double(), self.share_stddev, own)
 
     def release(self, payload: Tensor, key: Key, alive: Tensor | None = None) -> Tensor:
         """Noisy sums, float[..., dim], of updates float[..., clients, dim].
@@ -137,7 +140,7 @@ class SecureGaussianSum:
             ParameterError: fewer survivors than planned.
         """
         alive = self.cohort.survivors(payload.shape[-2], alive).to(payload.device)
-        return self.shares(payload, key)[..., alive, :].sum(dim=-2)
+        return restored(total(self.shares(payload, key)[..., alive, :]), payload)
 
     def event(self) -> dpe.DpEvent:
         """One sum; zero-out or replace-one of one client's data."""
@@ -146,7 +149,7 @@ class SecureGaussianSum:
     def assumptions(self) -> tuple[Assumption, ...]:
         """What the proof needs."""
         scales = public("The clip bound and the noise scale")
-        return (*self.cohort.assumptions(), scales, NAN_IS_ZERO, DOUBLE_PRECISION)
+        return (*self.cohort.assumptions(), scales, NAN_IS_ZERO, ONE_KEY, DOUBLE_PRECISION)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,6 +15,7 @@ from ..accountant.events import PureDpEvent
 from .assumed import DOUBLE_PRECISION, public
 from .base import Key, Point
 from .laplace import laplace_like
+from .sums import members
 
 
 def f_scores(features: Tensor, labels: Tensor, classes: int) -> Tensor:
@@ -28,8 +29,7 @@ def f_scores(features: Tensor, labels: Tensor, classes: int) -> Tensor:
         labels: int[..., n]; a negative label marks padding.
         classes: C >= 2.
     """
-    member = labels.unsqueeze(-2) == torch.arange(classes, device=labels.device).unsqueeze(-1)
-    weights = member.to(features.dtype)  # [..., C, n]
+    weights = members(labels, classes).to(features.dtype)  # [..., C, n]
     counts = weights.sum(dim=-1, keepdim=True)  # [..., C, 1]
     total = counts.sum(dim=-2)  # [..., 1]
     known = torch.where((labels >= 0).unsqueeze(-1), features, 0.0)
@@ -49,7 +49,8 @@ def _top(scores: Tensor, k: int) -> Tensor:
 
 
 def _capped(scores: Tensor, cap: float) -> Tensor:
-    # a score that is not a number says nothing
+    # A score that is not a number says nothing. In doubles: noise of a narrower type makes ties.
+    scores = scores.double()
     return torch.where(torch.isnan(scores), 0.0, scores).clamp(0.0, cap)
 
 

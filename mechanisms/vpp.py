@@ -12,10 +12,11 @@ from ..accountant.adjacency import contribution_factor
 from ..accountant.allocation import ellipsoid_stddevs
 from ..accountant.assumption import Assumption
 from ..accountant.errors import ParameterError
-from .assumed import DOUBLE_PRECISION, NAN_IS_ZERO, public
-from .base import Key, Point, noise_like
+from .assumed import DOUBLE_PRECISION, NAN_IS_ZERO, ONE_KEY, public
+from .base import Key, Point
 from .clipping import Clip
 from .prototypes import NoisyPrototypes, PrototypeDesign, within_budget
+from .sums import class_sums, noisy
 
 
 def ellipsoid(design: PrototypeDesign) -> NoisyPrototypes:
@@ -51,6 +52,9 @@ class SumsAndCounts:
         noise_stddevs: noise of a class sum per group, > 0.
         count_stddev: noise of a count, > 0.
         fewest: smallest divisor of a noisy sum, > 0.
+
+    Raises:
+        ParameterError: lengths differ, or a number is out of range.
     """
 
     point: ClassVar[Point] = "per_upload"
@@ -62,6 +66,7 @@ class SumsAndCounts:
 
     def __post_init__(self) -> None:
         check.same_length(group_sizes=self.group_sizes, noise_stddevs=self.noise_stddevs)
+        self.clip.require_groups(self.group_sizes)
         check.positive(count_stddev=self.count_stddev, fewest=self.fewest)
         for size, stddev in zip(self.group_sizes, self.noise_stddevs, strict=True):
             check.count(group_sizes=size)
@@ -72,17 +77,20 @@ class SumsAndCounts:
 
         A record that is not finite counts as absent, in the count too.
         """
-        finite = torch.isfinite(rows).all(dim=-1, keepdim=True).to(rows)
-        return torch.cat([self.clip.apply(rows, self.group_sizes), finite], dim=-1)
+        if rows.shape[-1] != sum(self.group_sizes):
+            raise ParameterError(
+                f"features must be float[..., {sum(self.group_sizes)}], but are {list(rows.shape)}"
+            )
+        clipped = self.clip.apply(rows, self.group_sizes)
+        finite = torch.isfinite(rows).all(dim=-1, keepdim=True).to(clipped)
+        return torch.cat([clipped, finite], dim=-1)
 
     def statistic(self, features: Tensor, labels: Tensor, classes: int) -> Tensor:
-        """Sums and counts, float[..., classes, dim + 1]; a negative label marks padding."""
-        member = labels.unsqueeze(-2) == torch.arange(classes, device=labels.device).unsqueeze(-1)
-        rows = self.contribution(features)
-        return member.to(rows.dtype) @ rows
+        """Sums and counts, float64[..., classes, dim + 1]; a negative label marks padding."""
+        return class_sums(self.contribution(features), labels, classes)
 
     def release(self, payload: Tensor, key: Key) -> Tensor:
-        """`payload`, the statistic float[..., dim + 1], with noise."""
+        """`payload`, the statistic float64[..., dim + 1], with noise."""
         if payload.shape[-1] != sum(self.group_sizes) + 1:
             raise ParameterError(
                 f"statistic must be float[..., {sum(self.group_sizes) + 1}], but is "
@@ -92,7 +100,7 @@ class SumsAndCounts:
             torch.tensor((*self.noise_stddevs, self.count_stddev), dtype=torch.float64),
             torch.tensor((*self.group_sizes, 1)),
         )
-        return payload + noise_like(payload, key) * stddevs.to(payload)
+        return noisy(payload, stddevs, key.child("sums and counts"))
 
     def means(self, released: Tensor) -> Tensor:
         """Prototypes, float[..., dim]: noisy sum over noisy count; post-processing."""
@@ -113,5 +121,6 @@ class SumsAndCounts:
             ),
             public("Groups, clip bounds and noise scales"),
             NAN_IS_ZERO,
+            ONE_KEY,
             DOUBLE_PRECISION,
         )

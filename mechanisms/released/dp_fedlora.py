@@ -30,6 +30,7 @@ from .dp_fedlora_training import default_noise as default_noise
 from .dp_fedlora_training import logged_statistics as logged_statistics
 from .dp_fedlora_training import noise_norm as noise_norm
 from .dp_fedlora_training import records_of_round as records_of_round
+from .dp_fedlora_training import start_norm as start_norm
 from .dp_fedlora_training import swapped_variance as swapped_variance
 from .dp_fedlora_training import tracker_epsilon as tracker_epsilon
 
@@ -100,7 +101,7 @@ class AsReleasedDpFedLora:
             return {name: clip_tensor(value, self.clip_norm) for name, value in values.items()}
         deltas = {name: value - broadcast[name] for name, value in values.items()}
         flat = torch.cat([delta.flatten(1) for delta in deltas.values()], dim=1)
-        clipped = Clip(joint_norm=self.clip_norm).apply(flat, (flat.shape[1],))
+        clipped = Clip(joint_norm=self.clip_norm).apply(flat)
         parts = clipped.split([delta[0].numel() for delta in deltas.values()], dim=1)
         return {
             name: part.reshape(deltas[name].shape) for name, part in zip(deltas, parts, strict=True)
@@ -152,9 +153,16 @@ class AsReleasedDpFedLora:
             moved: how far one tensor can move, in units of C: 2, whatever happens to the data,
                 which accounting doubles under replace-one; or 1 for a whole upload that is zeroed
                 (zero-out of a client) or exchanged (replace-one of a client).
+
+        Raises:
+            ParameterError: another `moved`: nothing less than these is bounded.
         """
         check.count(participations=participations)
-        check.positive(moved=moved)
+        if moved not in (1.0, 2.0):
+            raise ParameterError(
+                f"moved must be 2, whatever happens to the data, or 1, for a whole upload that is "
+                f"zeroed or exchanged, but is {moved!r}: no tensor is kept to less."
+            )
         if not self.noised or self.scaffold_leak or self.reseeded:
             return dpe.NonPrivateDpEvent()
         tensors = self.tensors if self.clip == "per_tensor_weights" else 1
@@ -162,14 +170,17 @@ class AsReleasedDpFedLora:
         uploads = dpe.SelfComposedDpEvent(one, tensors * participations)
         return RestrictedDpEvent(uploads, FIXED_SIZE)
 
-    def assumptions(self, *, rank: int = 8, side: int = 4096) -> tuple[Assumption, ...]:
+    def assumptions(
+        self, *, rank: int = 8, side: int = 4096, uploads: int = 400
+    ) -> tuple[Assumption, ...]:
         """What the claim would need; those with holds=False are the defects.
 
         Args:
             rank: of the adapters.
             side: of a layer.
+            uploads: of all clients in a run, by default 200 rounds of 2.
         """
-        return defects(self, rank=rank, side=side)
+        return defects(self, rank=rank, side=side, uploads=uploads)
 
     def declaration(
         self,

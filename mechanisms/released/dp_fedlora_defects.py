@@ -5,24 +5,30 @@ from typing import TYPE_CHECKING
 
 from ...accountant.assumption import Assumption
 from ..assumed import fails
-from .dp_fedlora_training import branch_as_released, noise_norm, tracker_epsilon
+from .dp_fedlora_training import branch_as_released, noise_norm, start_norm, tracker_epsilon
 
 if TYPE_CHECKING:  # the mechanism imports this module
     from .dp_fedlora import AsReleasedDpFedLora
 
 
-def defects(system: "AsReleasedDpFedLora", *, rank: int, side: int) -> tuple[Assumption, ...]:
+def defects(
+    system: "AsReleasedDpFedLora", *, rank: int, side: int, uploads: int
+) -> tuple[Assumption, ...]:
     """Assumptions that do not hold, L1 to L15."""
-    return (*_of_the_account(system), *_of_the_upload(system, rank, side), *_of_the_code(system))
+    return (
+        *_of_the_account(system, uploads),
+        *_of_the_upload(system, rank, side),
+        *_of_the_code(system),
+    )
 
 
-def _of_the_account(system: "AsReleasedDpFedLora") -> Iterator[Assumption]:
+def _of_the_account(system: "AsReleasedDpFedLora", uploads: int) -> Iterator[Assumption]:
     c = system.clip_norm
     yield fails(
         "L1",
         "The quoted epsilon covers all releases.",
         f"{system.epsilon:g} covers one tensor of one upload; the code's own tracker says "
-        f"{tracker_epsilon(system.epsilon, 400):g} after 400 uploads",
+        f"{tracker_epsilon(system.epsilon, uploads):g} after {uploads} uploads",
     )
     if system.clip == "per_tensor_weights":
         yield fails(
@@ -63,7 +69,7 @@ def _of_the_upload(system: "AsReleasedDpFedLora", rank: int, side: int) -> Itera
         yield fails(
             "L6",
             "What is released carries the update.",
-            "weights, of norm 1.64 at the start, are cut to "
+            f"weights, of norm {start_norm(rank, side):.3g} at the start, are cut to "
             f"{system.clip_norm:g}, then noise of norm {norm:.3g} is added (rank {rank}, side "
             f"{side})",
         )

@@ -97,6 +97,18 @@ def noise_norm(sigma: float, rank: int, side: int, weights: tuple[float, ...]) -
     return sigma * math.sqrt(rank * side * sum(w * w for w in weights))
 
 
+def start_norm(rank: int, side: int) -> float:
+    """L6: expected norm of a factor A at the start, float[rank, side].
+
+    Entries are uniform in +-1 / sqrt(side), torch's rule for a layer of that many inputs: their
+    variance is 1 / (3 side), so that the side does not matter.
+
+    >>> round(start_norm(8, 4096), 2)
+    1.63
+    """
+    return math.sqrt(rank * side / (3.0 * side))
+
+
 def logged_statistics(
     value: Tensor, clip_norm: float, sigma: float, *, before: bool
 ) -> tuple[float, float]:
@@ -109,4 +121,4 @@ def logged_statistics(
 def clip_tensor(value: Tensor, bound: float) -> Tensor:
     """Each of float[clients, *shape] clipped in Frobenius norm."""
     flat = value.flatten(1)
-    return Clip(joint_norm=bound).apply(flat, (flat.shape[1],)).reshape(value.shape)
+    return Clip(joint_norm=bound).apply(flat).reshape(value.shape)

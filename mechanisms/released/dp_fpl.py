@@ -15,6 +15,7 @@ from torch import Tensor
 from ...accountant import check
 from ...accountant.adjacency import FIXED_SIZE
 from ...accountant.assumption import Assumption
+from ...accountant.errors import ParameterError
 from ...accountant.events import RestrictedDpEvent
 from ..base import Key, Point
 from ..clipping import Clip
@@ -114,13 +115,22 @@ class AsReleasedDpFpl:
         return self.sigma * self.clip_norm / self.batch
 
     def gradient(self, examples: Tensor) -> Tensor:
-        """Clipped mean gradient, float[..., length, width], of float[..., B, length, width]."""
+        """Clipped mean gradient, float[..., length, width], of float[..., B, length, width].
+
+        Raises:
+            ParameterError: another number of examples than noise and account are made for.
+        """
+        if examples.shape[-3] != self.batch:
+            raise ParameterError(
+                f"a batch has {examples.shape[-3]} examples, but noise C/B and its account are for "
+                f"B = {self.batch}.\n  Give batch={examples.shape[-3]}, or full batches."
+            )
         flat = examples.flatten(-2)
-        rule, size = Clip(joint_norm=self.clip_norm), (flat.shape[-1],)
+        rule = Clip(joint_norm=self.clip_norm)
         if self.clip == "example":
-            mean = rule.apply(flat, size).sum(dim=-2) / self.batch
+            mean = rule.apply(flat).sum(dim=-2) / self.batch
         else:
-            mean = rule.apply(flat.mean(dim=-2), size)
+            mean = rule.apply(flat.mean(dim=-2))
         return mean.reshape(*mean.shape[:-1], *examples.shape[-2:])
 
     def clean(self, examples: Tensor, factors: Factors) -> dict[str, Tensor]:
@@ -203,17 +213,26 @@ class AsReleasedDpFpl:
         Args:
             view: "peer" sees the broadcast, "outsider" the personal prompt too; "server" sees
                 uploads without noise.
-            moved: how far one example moves a clipped gradient under zero-out, in units of C/B;
-                `worst_move` if None, with the batch clip 2B (P1), whatever happens to the example:
-                under replace-one accounting doubles it. 1 is what the paper counts.
+            moved: how far one example moves a clipped gradient under zero-out, in units of C/B, one
+                of `moves`; `worst_move` if None, with the batch clip 2B (P1), whatever happens to
+                the example: under replace-one accounting doubles it. 1 is what the paper counts,
+                and too little with the batch clip.
 
         With `aliasing` one client's upload is the whole mean, whose noise is divided by the number
         of clients; nothing is counted for it, so nothing is proven. Noise from a public `seed`
         protects nothing.
+
+        Raises:
+            ParameterError: another `moved`.
         """
         check.one_of(get_args(View), view=view)
         moved = self.worst_move if moved is None else moved
-        check.positive(moved=moved)
+        if moved not in self.moves:
+            known = ", ".join(f"{move:g}" for move in self.moves)
+            raise ParameterError(
+                f"moved must be one of {known}, but is {moved!r}: the program keeps nothing to "
+                "less.\n  Leave it out for the worst, or give 1 for what the paper counts."
+            )
         if view == "server" or self.aliasing or self.seed is not None:
             return dpe.NonPrivateDpEvent()
         mechanisms = 3 if view == "outsider" else 1
@@ -225,6 +244,11 @@ class AsReleasedDpFpl:
     def worst_move(self) -> float:
         """How far one example can move a clipped gradient, in units of C/B."""
         return 2.0 * self.batch if self.clip == "batch" else 1.0
+
+    @property
+    def moves(self) -> tuple[float, ...]:
+        """What `event` can be asked for: the paper's count and the worst, removed or exchanged."""
+        return tuple(sorted({1.0, 2.0, self.worst_move, 2.0 * self.worst_move}))
 
     def assumptions(self, *, clients: int = 10, rank: int = 8) -> tuple[Assumption, ...]:
         """What the claim would need; those with holds=False are the defects.

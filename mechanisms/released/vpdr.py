@@ -22,6 +22,7 @@ from ...accountant.pairwise import GaussianPair, epsilon_lower
 from ..base import Key, Point
 from ..clipping import Clip
 from ..selection import LaplaceTopK, VppBudget, f_scores
+from ..sums import members
 from .vpdr_declared import declaration
 from .vpdr_defects import defects
 
@@ -102,6 +103,7 @@ class AsReleasedVpdr:
         fraction: share of dimensions chosen.
         cap: clamp of the scores (F2).
         conversion: "rdp", as released (F13), or "exact".
+        classes: of the data set; batch: records of a training step (F10).
         frozen_encoder: a public encoder that is left alone; as released adapters are trained on the
             same records (F6). What remains is the mechanism by itself: it is declared under
             replace-one with public counts.
@@ -117,6 +119,8 @@ class AsReleasedVpdr:
     fraction: float = 0.3
     cap: float = 0.1
     conversion: Conversion = "rdp"
+    classes: int = 10
+    batch: int = 256
     frozen_encoder: bool = False
 
     def __post_init__(self) -> None:
@@ -125,6 +129,9 @@ class AsReleasedVpdr:
         check.one_of(get_args(Conversion), conversion=self.conversion)
         check.positive(radius=self.radius, cap=self.cap)
         check.open_probability(fraction=self.fraction)
+        check.count(classes=self.classes, batch=self.batch)
+        if self.classes < 2:
+            raise ParameterError(f"two classes are needed to score dimensions, not {self.classes}")
         _ = self.budget  # checks the rest
 
     @property
@@ -192,7 +199,7 @@ class AsReleasedVpdr:
         group = self.choice(dimension).release(scores, key.child("choice"))
         bounds, stddevs = self.shape(dimension)
         clipped = self.clip(features, group, bounds)
-        member = labels.unsqueeze(-2) == torch.arange(classes, device=labels.device).unsqueeze(-1)
+        member = members(labels, classes)
         counts = member.sum(dim=-1, keepdim=True)  # the true counts (F8)
         means = member.to(clipped) @ clipped / counts.clamp(min=1)
         pair = torch.tensor(stddevs, dtype=torch.float64, device=features.device)
@@ -208,13 +215,12 @@ class AsReleasedVpdr:
 
     def clip(self, features: Tensor, group: Tensor, bounds: tuple[float, float]) -> Tensor:
         """Features clipped by group to R times the bounds, or globally in the legacy code."""
-        size = (features.shape[-1],)
         if self.generation == "legacy":
-            return Clip(joint_norm=self.radius).apply(features, size)
+            return Clip(joint_norm=self.radius).apply(features)
         inside = group.unsqueeze(-2)
         chosen, rest = (Clip(joint_norm=bound * self.radius) for bound in bounds)
-        return chosen.apply(torch.where(inside, features, 0.0), size) + rest.apply(
-            torch.where(inside, 0.0, features), size
+        return chosen.apply(torch.where(inside, features, 0.0)) + rest.apply(
+            torch.where(inside, 0.0, features)
         )
 
     def event(self, dimension: int = 512, *, adjacency: Adjacency = "replace-one") -> dpe.DpEvent:

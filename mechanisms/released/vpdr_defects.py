@@ -15,9 +15,6 @@ from .vpdr_training import prototype_snr
 if TYPE_CHECKING:  # the mechanism imports this module
     from .vpdr import AsReleasedVpdr
 
-_CLASSES = 10  # of the data sets that the public code names
-_BATCH = 256
-
 
 def defects(
     system: "AsReleasedVpdr", *, count: int, dimension: int, native: int
@@ -57,10 +54,11 @@ def _clamp(system: "AsReleasedVpdr", count: int) -> str:
             "scores are divided by the largest, a number of the private records, and then clamped "
             f"at {system.cap:g}"
         )
-    below = float(fdtr(_CLASSES - 1, _CLASSES * (count - 1), system.cap)) if count > 1 else 0.0
+    classes = system.classes
+    below = float(fdtr(classes - 1, classes * (count - 1), system.cap)) if count > 1 else 0.0
     return (
         f"an F statistic of order 1 is clamped at {system.cap:g}; without any signal "
-        f"{100.0 * below:.2g} % of the dimensions stay below, for {_CLASSES} classes of {count}"
+        f"{100.0 * below:.2g} % of the dimensions stay below, for {classes} classes of {count}"
     )
 
 
@@ -164,8 +162,8 @@ def _of_the_training(system: "AsReleasedVpdr", count: int) -> Iterator[Assumptio
     yield fails(
         "F10",
         "Each feature is pulled to the prototype of its class.",
-        f"with FedProto and FPL the loss is broadcast to {_BATCH} x {_BATCH} pairs of a batch: "
-        "every feature is pulled to the average prototype",
+        f"with FedProto and FPL the loss is broadcast to {system.batch} x {system.batch} pairs of "
+        "a batch: every feature is pulled to the average prototype",
     )
     yield fails(
         "F14",

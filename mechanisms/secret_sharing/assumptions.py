@@ -20,6 +20,7 @@ def assumptions(
     masks_openings: bool,
     honest: int | None,
     source: Source | None,
+    points_given: bool | None = None,
 ) -> tuple[Assumption, ...]:
     """One assumption per defect S1-S13 that a declaration can decide, then those of the noise.
 
@@ -31,6 +32,7 @@ def assumptions(
         masks_openings: whether shares of zero are added to opened products.
         honest: clients whose noise is counted; None without noise.
         source: of the masks, if it is known.
+        points_given: whether the caller of a run reduced the prompts; None if not known.
     """
     system = None if source is None else source.fingerprint == "system"
     needed = setting.code(products=True).needed()
@@ -64,8 +66,7 @@ def assumptions(
         (
             "S6",
             "The basis of the dimension reduction is public.",
-            f"declared: {basis}",
-            basis == "public",
+            *_basis(basis, points_given),
         ),
         (
             "S7",
@@ -131,9 +132,21 @@ def assumptions(
             (
                 "DP",
                 "A removed client still adds its noise: it contributes zeros.",
-                "declared: who takes part in the network is public, so add-remove means "
-                "zero-out here; a client that is away takes its noise with it",
+                "declared: who takes part in the network is public; the account holds under "
+                "zero-out and replace-one and is refused under add-remove, where a client takes "
+                "its noise with it",
                 None,
             )
         )
     return tuple(Assumption(text=f"{n}: {t}", how=h, holds=v) for n, t, h, v in found)
+
+
+def _basis(basis: Basis, points_given: bool | None) -> tuple[str, bool | None]:
+    """How S6 is known, and whether it holds: True only of a basis that a run made itself."""
+    if basis != "public":
+        return f"declared: {basis}", False
+    if points_given is None:
+        return "declared: public; a run makes it from the public seed, unless given points", None
+    if points_given:
+        return "declared: public, but the caller gave points, in a basis that was not seen", False
+    return "made by the run from the public seed", True

@@ -35,6 +35,9 @@ class Source(Protocol):
     def words(self, count: int, block: int) -> "np.ndarray[tuple[int], np.dtype[np.int64]]":
         """int64[count] uniform over all bit patterns; `block` numbers the calls."""
 
+    def spend(self) -> bool:
+        """Note that masks are drawn here; False if these were drawn before."""
+
 
 @dataclass(frozen=True)
 class SystemSource:
@@ -50,16 +53,22 @@ class SystemSource:
         """int64[count], fresh."""
         return system_words(count)
 
+    def spend(self) -> bool:
+        """Always new."""
+        return True
+
 
 @dataclass(frozen=True)
 class SeededSource:
     """SHAKE-256 of seed and names, the same in every run: for tests only.
 
-    Whoever knows the seed can unmask, and a second run from it uses its masks again.
+    Whoever knows the seed can unmask, and a second source from it has the same masks. One source
+    and its children give each mask once, in however many sessions.
     """
 
     seed: int
     names: tuple[str | int, ...] = ()
+    _spent: set[bytes] = field(default_factory=set, repr=False, compare=False)
 
     def _root(self) -> bytes:
         names = (str(n) if isinstance(n, str) else operator.index(n) for n in self.names)
@@ -72,12 +81,19 @@ class SeededSource:
 
     def child(self, *names: str | int) -> "SeededSource":
         """The source of a narrower purpose."""
-        return SeededSource(self.seed, self.names + names)
+        return SeededSource(self.seed, self.names + names, self._spent)
 
     def words(self, count: int, block: int) -> "np.ndarray[tuple[int], np.dtype[np.int64]]":
         """int64[count], the same at every call with the same block."""
         stream = hashlib.shake_256(self._root() + b"|" + str(block).encode())
         return np.frombuffer(stream.digest(8 * count), dtype="<i8").astype(np.int64, copy=False)
+
+    def spend(self) -> bool:
+        """Note that masks are drawn here; False if these were drawn before."""
+        root = self._root()
+        new = root not in self._spent
+        self._spent.add(root)
+        return new
 
 
 def source_words(source: Source) -> Words:
@@ -135,12 +151,15 @@ class MaskStore:
         """int64[shape] of fresh uniform masks.
 
         Raises:
-            LedgerError: masks of this name were drawn before.
+            LedgerError: masks of this name were drawn before, here or in another session of the
+                same seeded source.
         """
-        if names in self._used:
+        own = self._source.child(*names)
+        # Fresh words do not repeat, but a name that does is a mistake all the same.
+        if names in self._used or not own.spend():
             raise LedgerError(
                 f"masks of {names} were drawn before.\n  Masks hide a secret once: draw under a "
                 "name with its own round, client and purpose."
             )
         self._used.add(names)
-        return uniform(self._source.child(*names), self._field, *shape)
+        return uniform(own, self._field, *shape)

@@ -84,7 +84,7 @@ class Rounds:
         plan: what was declared.
         clusterer: the mode's protocol.
         source: of masks and noise.
-        ledger: of unit "client"; None for one in memory under add-remove.
+        ledger: of unit "client"; None for one in memory under zero-out.
         clustered: what the clients kept from an interrupted run of this ledger.
 
     Attributes:
@@ -92,9 +92,12 @@ class Rounds:
         ledger: what was released, and at which cost.
         clustered: what the clients keep from the last clustering; None before the first.
         next: number of the next round, from 1.
+        points_given: whether a clustering round took the caller's points, reduced by who knows
+            what, not prompts in the public basis; None before one, or if others came before.
 
     Raises:
         LedgerError: the ledger has another unit.
+        ParameterError: the noise does not hold under the ledger's adjacency.
     """
 
     def __init__(
@@ -108,14 +111,16 @@ class Rounds:
     ) -> None:
         if ledger is None:
             ledger = Ledger(
-                adjacency="add-remove", unit="client", sampling="all clients in every round"
+                adjacency="zero-out", unit="client", sampling="all clients in every round"
             )
         if ledger.unit != "client":
             raise LedgerError(
                 f'what SecFPP protects is one client, but the ledger is about one "{ledger.unit}".'
                 '\n  Give Ledger(unit="client").'
             )
+        plan.releases(1, ledger.adjacency)  # refuses an adjacency under which the noise fails
         self.plan, self.ledger, self.clustered = plan, ledger, clustered
+        self.points_given: bool | None = None
         self.board = Board(plan.mode)
         self._clusterer, self._source = clusterer, source
         ours = (e.round for e in ledger.entries if e.release.startswith(_PREFIX))
@@ -193,6 +198,7 @@ class Rounds:
 
     def _reduced(self, prompts: Tensor, points: Tensor | None) -> Tensor:
         if points is not None:
+            self.points_given = True
             return self.plan.setting.checked_rows("points", points, self.plan.setting.dimension)
         if self._basis is None:
             raise ParameterError(
@@ -200,6 +206,8 @@ class Rounds:
                 f"prompts have more numbers ({self.plan.setting.dimension}) than prompts "
                 f"({self.plan.setting.prompt_dimension}).\n  Give points, float[N, d']."
             )
+        if self.next == 1:
+            self.points_given = False
         return prompts.double() @ self._basis.to(prompts.device)
 
     def _entries(self, number: int) -> Iterator[LedgerEntry]:

@@ -28,8 +28,7 @@ class Setting:
         dropouts: D, replies that may be missing at an opening.
         clusters: S, at most.
         iterations: I, distance computations of one clustering.
-        min_size: members that a cluster needs before its prompt is opened; default max(3, t+2), so
-            that t colluding members see the sum of at least two others.
+        min_size: members that a cluster needs before its prompt is opened; default `least_size`.
         points: encoding of reduced prompts.
         prompts: encoding of prompts.
         within: the field.
@@ -70,7 +69,7 @@ class Setting:
             )
         self.code(products=True)
         if self.min_size == 0:
-            object.__setattr__(self, "min_size", max(3, self.colluders + 2))
+            object.__setattr__(self, "min_size", self.least_size)
         if self.min_size > self.clients:
             raise ParameterError(
                 f"min_size must be at most the {self.clients} clients, but is {self.min_size}"
@@ -81,6 +80,11 @@ class Setting:
             sums=sum_limit(clients=self.clients, magnitude=self.points.magnitude),
             prompts=self.prompt_limit,
         )
+
+    @property
+    def least_size(self) -> int:
+        """max(3, t + 2): t colluding members then see the sum of at least two others."""
+        return max(3, self.colluders + 2)
 
     @property
     def distance_limit(self) -> int:

@@ -3,8 +3,8 @@
 The server broadcasts noisy centres; each client picks the nearest on its own device and adds its
 clipped vector, its count and its share of integer noise to a secure sum, in the block of its
 cluster. All blocks are released. What is released is accounted as the Gaussian that dominates a sum
-of discrete ones (`discrete_gaussian`). Who takes part is public: a neighbour under add-remove is a
-client that contributes zeros and its noise.
+of discrete ones (`discrete_gaussian`). Who takes part is public: a neighbour under zero-out is a
+client that contributes zeros and its noise. Under add-remove its noise would go with it: refused.
 """
 
 import math
@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ...accountant import check
 from ...accountant.account import account
-from ...accountant.adjacency import Adjacency
+from ...accountant.adjacency import FIXED_SIZE, Adjacency
 from ...accountant.bounds import ProvenBound
 from ...accountant.errors import ParameterError
 from ...accountant.events import GroupwiseGaussianDpEvent, RestrictedDpEvent
@@ -136,12 +136,22 @@ class SoundDp:
 
         Replacing a client moves one sum by 2 C_x, or two sums by C_x and two counts by 1: never
         both at once. So under replace-one the event is the Gaussian of the worse of the two, not
-        twice the contribution, and the accountant refuses it under the others. Theirs allows both
-        and is right under replace-one too.
+        twice the contribution, and the accountant refuses it under the others. That of zero-out
+        allows both and is right under replace-one too.
+
+        Raises:
+            ParameterError: add-remove: a client that is away takes its noise with it.
         """
+        if adjacency not in FIXED_SIZE:
+            raise ParameterError(
+                f"sound_dp is not proven under {adjacency}: a client that is away takes its noise "
+                "along.\n  Account under zero-out (it sends zeros and its noise) or replace-one."
+            )
         point, count = self.point_sum.noise_multiplier, self.count_sum.noise_multiplier
         if adjacency != "replace-one":
-            return GroupwiseGaussianDpEvent((point, count), (1.0, 1.0))
+            return RestrictedDpEvent(
+                GroupwiseGaussianDpEvent((point, count), (1.0, 1.0)), FIXED_SIZE
+            )
         own, other = 1 / Fraction(point) ** 2, 1 / Fraction(count) ** 2
         worst = max(4 * own, 2 * own + 2 * other)
         multiplier = math.sqrt(4 / worst) * (1 - 2.0**-50)  # the accountant doubles
@@ -150,7 +160,7 @@ class SoundDp:
     @property
     def prompt_event(self) -> dpe.DpEvent:
         """One release of all noisy sums of prompts; replacing moves one by 2 C_g or two by C_g."""
-        return dpe.GaussianDpEvent(self.prompt_sum.noise_multiplier)
+        return RestrictedDpEvent(dpe.GaussianDpEvent(self.prompt_sum.noise_multiplier), FIXED_SIZE)
 
     def event(self, *, adjacency: Adjacency, clusterings: int, prompts: int) -> dpe.DpEvent:
         """All releases of a run.
@@ -175,7 +185,7 @@ class SoundDp:
 
         >>> setting = Setting(clients=20, dimension=16, prompt_dimension=32)
         >>> dp = SoundDp(setting=setting, noise_point=8.0, noise_count=8.0, noise_prompt=8.0)
-        >>> round(dp.bound(adjacency="add-remove", clusterings=5, prompts=20).mu.upper, 4)
+        >>> round(dp.bound(adjacency="zero-out", clusterings=5, prompts=20).mu.upper, 4)
         0.6847
         """
         event = self.event(adjacency=adjacency, clusterings=clusterings, prompts=prompts)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ...accountant.errors import ParameterError
 from .clusterer import Clustered
 from .clustering import Distances, nearest_of, public_start, survivors
 from .fixed_point import checked
@@ -70,10 +71,22 @@ class SoundMpc:
     Attributes:
         setting: the public constants.
         seed: public seed of the start assignment.
+
+    Raises:
+        ParameterError: clusters may be so small that colluders see one other member.
     """
 
     setting: Setting
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.setting.min_size < self.setting.least_size:
+            raise ParameterError(
+                f"min_size must be at least max(3, colluders + 2) = {self.setting.least_size} in "
+                f"mode sound_mpc, but is {self.setting.min_size}: {self.setting.colluders} "
+                "colluding members of a smaller cluster see the sum of fewer than two others.\n"
+                "  Leave min_size out, raise it, or plan for fewer colluders."
+            )
 
     def cluster(
         self,

@@ -47,6 +47,12 @@ def test_it_is_public_frozen_and_in_one_order():
         event.adjacencies = ("add-remove",)
 
 
+@pytest.mark.parametrize("what", [3, None, "GaussianDpEvent", dpe.GaussianDpEvent, (G,)])
+def test_it_restricts_an_event_and_nothing_else(what):
+    with pytest.raises(ParameterError, match="must be a DpEvent"):
+        RestrictedDpEvent(what, ("zero-out",))
+
+
 @pytest.mark.parametrize(
     "names, message",
     [
@@ -54,6 +60,8 @@ def test_it_is_public_frozen_and_in_one_order():
         ("replace-one", "must be a tuple"),
         (("replace_one",), "did you mean 'replace-one'"),
         ((3,), "adjacencies must be one of"),
+        (None, "but is None"),
+        (3, "must be a tuple"),
     ],
 )
 def test_it_names_adjacencies_that_exist(names, message):

@@ -13,8 +13,6 @@ from privassay.attacks.membership.observed import observed_prototype
 from privassay.attacks.membership.prototype_distance import PrototypeDistance
 from privassay.attacks.scores import Scores
 from privassay.fl_core import worlds
-from privassay.fl_core.algorithms import fedproto
-from privassay.fl_core.transcript import Transcript
 from privassay.mechanisms import catalog
 from privassay.mechanisms.base import SeededKey
 from privassay.mechanisms.prototypes import PrototypeDesign
@@ -159,7 +157,7 @@ def fake_view(trials, *, server, dim=DIM, classes=1):
     uploads = torch.randn(
         trials, ROUNDS, 1, classes, dim, generator=torch.Generator().manual_seed(1)
     )
-    whole = Transcript(uploads=uploads, broadcasts=fedproto.aggregate(uploads))
+    whole = worlds.heard(uploads)
     return whole.view("server" if server else "outsider")
 
 
@@ -208,7 +206,7 @@ def test_the_distance_attack_is_at_chance_on_random_prototypes():
     scores = []
     for _ in range(2):
         uploads = torch.randn(trials, ROUNDS, 1, 1, DIM, generator=generator)
-        view = Transcript(uploads=uploads, broadcasts=fedproto.aggregate(uploads)).view("server")
+        view = worlds.heard(uploads).view("server")
         candidates = torch.randn(trials, DIM, generator=generator)
         scores.append(PrototypeDistance(candidates=candidates).score(view))
     limit = 5 * math.sqrt(1 / (6 * trials))
@@ -217,7 +215,7 @@ def test_the_distance_attack_is_at_chance_on_random_prototypes():
 
 def test_what_is_observed_is_the_mean_of_all_that_was_seen():
     uploads = torch.randn(5, ROUNDS, 2, 1, DIM, generator=torch.Generator().manual_seed(1))
-    whole = Transcript(uploads=uploads, broadcasts=fedproto.aggregate(uploads))
+    whole = worlds.heard(uploads)
     torch.testing.assert_close(
         observed_prototype(whole.view("server")), uploads[:, :, 0, 0].mean(dim=1)
     )

@@ -10,6 +10,7 @@ import torch
 
 from privassay.accountant.account import account
 from privassay.accountant.assumption import Assumption
+from privassay.accountant.errors import ParameterError
 from privassay.accountant.event_json import from_dict, to_dict
 from privassay.mechanisms import catalog
 from privassay.mechanisms.base import SeededKey
@@ -56,17 +57,32 @@ def test_seeds_reproduce(kind):
 
 @every_mechanism
 @every_lead
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32, torch.float64])
 def test_shapes_and_dtypes(kind, lead, dtype):
     mechanism = build(kind)
     x, y = data(lead, dtype=dtype)
     statistic = mechanism.statistic(x, y, CLASSES)
     noisy = mechanism.perturb(statistic, SeededKey(1))
     assert statistic.shape == noisy.shape == (*lead, CLASSES, 10)
-    assert statistic.dtype == noisy.dtype == dtype
+    assert statistic.dtype == noisy.dtype == torch.float64, "rounded before the noise"
     assert mechanism.contribution(x).shape == x.shape
     assert mechanism.dimension == sum(mechanism.group_sizes) == 10
     assert len(mechanism.noise_stddevs) == len(mechanism.group_sizes)
+
+
+@every_mechanism
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32])
+def test_no_type_forgets_a_record_of_a_large_class(kind, dtype):
+    mechanism = build(kind)
+    x, y = torch.full((4112, 10), 0.0625, dtype=dtype), torch.zeros(4112, dtype=torch.int64)
+    x[-1] = -0.0625
+    with_it, without = (mechanism.statistic(x[:n], y[:n], CLASSES) for n in (4112, 4111))
+    moved = (without - with_it)[0] * DESIGN.public_count
+    assert moved.tolist() == pytest.approx([0.0625] * 10, rel=1e-9)
+    noisy = mechanism.perturb(with_it, SeededKey(1)) - with_it
+    assert len(torch.unique(noisy[0])) == (10 if any(mechanism.noise_stddevs) else 1)
+    with pytest.raises(ParameterError, match="must be float64"):
+        mechanism.perturb(with_it.to(dtype), SeededKey(1))
 
 
 @every_mechanism

@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,7 +9,9 @@ from privassay.accountant.account import account
 from privassay.accountant.errors import ConfigError, LedgerError
 from privassay.accountant.ledger import Ledger
 from privassay.fl_core import config, simulate
+from privassay.fl_core.algorithms.method import Uploads
 from privassay.fl_core.task import build, group_sizes
+from privassay.fl_core.transcript import Transcript
 from privassay.mechanisms import catalog
 from privassay.mechanisms.base import SeededKey, SystemKey
 from privassay.mechanisms.prototypes import PrototypeDesign
@@ -58,12 +61,24 @@ def ledger():
     return Ledger(adjacency="add-remove", unit="example")
 
 
-def release(task, kind="igpp", key=None, book=None, rounds=ROUNDS):
-    mechanism = catalog.build(kind, design(task))
-    key = SeededKey(1) if key is None else key
-    return simulate.release(
-        task, mechanism, rounds=rounds, key=key, ledger=ledger() if book is None else book
-    )
+@pytest.fixture
+def release(task, tmp_path_factory):
+    """(kind, ...) -> what left a run, by default in a folder of its own."""
+
+    def build_and_run(
+        kind="igpp", *, key=None, book=None, rounds=ROUNDS, of=None, mechanism=None, folder=None
+    ):
+        return simulate.release(
+            of or task,
+            mechanism or catalog.build(kind, design(task)),
+            audit(release=SETTINGS["release"] | {"rounds": rounds}),
+            key=SeededKey(1) if key is None else key,
+            ledger=ledger() if book is None else book,
+            folder=folder or tmp_path_factory.mktemp("transcript"),
+            name="test",
+        )
+
+    return build_and_run
 
 
 def test_the_task_holds_what_the_file_asks_for(task):
@@ -88,11 +103,11 @@ def test_no_picture_is_held_twice(task):
 
 
 @pytest.mark.parametrize("kind", ["igpp", "vpp", "noise_halved"])
-def test_uploads_are_the_statistic_plus_noise_of_the_declared_size(task, kind):
+def test_uploads_are_the_statistic_plus_noise_of_the_declared_size(task, release, kind):
     from scipy.stats import chi2
 
     mechanism = catalog.build(kind, design(task))
-    found = release(task, kind, rounds=40)
+    found = release(kind, rounds=40)
     assert found.uploads.shape == (40, 3, 10, 12)
     statistic = mechanism.statistic(task.train_x, task.train_y, 10)
     noise = found.uploads - statistic
@@ -105,59 +120,65 @@ def test_uploads_are_the_statistic_plus_noise_of_the_declared_size(task, kind):
     assert len(torch.unique(noise)) == noise.numel(), "noise is shared between uploads"
 
 
-def test_without_noise_uploads_are_the_class_sums(task):
-    found = release(task, "none")
+def test_without_noise_uploads_are_the_class_sums(task, release):
+    found = release("none")
     for client in range(3):
         for label in range(10):
             rows = task.train_x[client][task.train_y[client] == label]
             wanted = sum(r * min(1.0, 1.0 / float(r.norm())) for r in rows) / 5
             for round_ in range(ROUNDS):
-                torch.testing.assert_close(found.uploads[round_, client, label], wanted)
+                torch.testing.assert_close(found.uploads[round_, client, label].double(), wanted)
     torch.testing.assert_close(found.broadcasts[0], found.uploads[0].mean(dim=0))
     torch.testing.assert_close(found.final, found.broadcasts[0])
 
 
-def test_the_same_key_gives_the_same_run_and_another_key_another(task):
-    first, again, other = (release(task, key=SeededKey(s)) for s in (1, 1, 2))
+def test_the_same_key_gives_the_same_run_and_another_key_another(release):
+    first, again, other = (release(key=SeededKey(s)) for s in (1, 1, 2))
     assert torch.equal(first.uploads, again.uploads)
     assert not torch.equal(first.uploads, other.uploads)
 
 
-def test_earlier_rounds_do_not_depend_on_the_number_of_rounds(task):
-    few, many = release(task, rounds=2), release(task, rounds=5)
+def test_earlier_rounds_do_not_depend_on_the_number_of_rounds(release):
+    few, many = release(rounds=2), release(rounds=5)
     assert torch.equal(few.uploads, many.uploads[:2])
     assert torch.equal(few.broadcasts, many.broadcasts[:2])
 
 
-def test_the_ledger_holds_every_release_and_costs_the_budget(task):
+def test_the_ledger_holds_every_release_and_costs_the_budget(task, release):
     with ledger() as book:
-        release(task, book=book)
+        release(book=book)
         assert len(book.entries) == ROUNDS * 3 * 10
         places = {(e.client, e.label, e.round) for e in book.entries}
         assert len(places) == len({e.noise for e in book.entries}) == ROUNDS * 3 * 10
+        assert {e.release for e in book.entries} == {"prototype of run test"}
+        assert {e.client for e in book.entries} == set(task.clients)
+        assert {e.label for e in book.entries} == set(task.class_names)
+        assert {e.round for e in book.entries} == set(range(ROUNDS))
         mu = account(book.event(), adjacency="add-remove").mu.upper
         assert 1 - 1e-9 < mu <= 1.0
-        release(task, book=book)  # the same seeded noise again: the same values
+        release(book=book)  # the same seeded noise again: the same values
         assert account(book.event(), adjacency="add-remove").mu.upper == mu
-        release(task, book=book, key=SystemKey())
+        release(book=book, key=SystemKey())
         both = account(book.event(), adjacency="add-remove").mu.upper
         assert both == pytest.approx(2**0.5, rel=1e-9)
 
 
-def test_another_release_under_the_same_noise_is_refused_before_it_leaves(task):
+def test_another_release_under_the_same_noise_is_refused_before_it_leaves(release, tmp_path):
     with ledger() as book:
-        release(task, book=book)
+        release(book=book)
         with pytest.raises(LedgerError, match="already used"):
-            release(task, "vpp", book=book)
+            release("vpp", book=book, folder=tmp_path)
         assert len(book.entries) == ROUNDS * 3 * 10
+    assert not Transcript.load(tmp_path).uploads.any(), "something left"
 
 
-def test_it_is_in_the_ledger_before_the_value_is_made(task):
-    told = []
+def test_it_is_in_the_ledger_before_the_value_is_made(task, release):
+    told, calls = [], []
 
-    class Book:
+    class Book(Ledger):
         def write(self, entries):
-            told.append(len(list(entries)))
+            super().write(entries)
+            told.append(len(self.entries))
 
     class Watched:
         twin = catalog.build("igpp", design(task))
@@ -167,78 +188,128 @@ def test_it_is_in_the_ledger_before_the_value_is_made(task):
 
         def perturb(self, prototypes, key):
             assert told, "a value was made before it was written down"
-            calls.append(sum(told))
+            calls.append((told[-1], len(prototypes)))
             return self.twin.perturb(prototypes, key)
 
-    calls = []
-    simulate.release(task, Watched(), rounds=2, key=SeededKey(0), ledger=Book())
-    assert calls == [30] * 3 + [60] * 3
+    release(mechanism=Watched(), rounds=2, book=Book(adjacency="add-remove", unit="example"))
+    assert calls == [(30, 3), (60, 3)]  # a call makes a round of all clients
 
 
-def test_a_ledger_that_refuses_stops_the_release(task):
-    class Full:
+def test_a_ledger_that_refuses_stops_the_release(release, tmp_path):
+    class Full(Ledger):
         def write(self, entries):
             raise OSError("disk full")
 
-    mechanism = catalog.build("igpp", design(task))
     with pytest.raises(OSError, match="disk full"):
-        simulate.release(task, mechanism, rounds=1, key=SeededKey(0), ledger=Full())
+        release(book=Full(adjacency="add-remove", unit="example"), rounds=1, folder=tmp_path)
+    assert not Transcript.load(tmp_path).uploads.any(), "something left"
 
 
-def test_a_nan_record_in_the_task_equals_an_absent_one(task):
-    from dataclasses import replace
+def test_a_damaged_transcript_is_written_anew(release, tmp_path):
+    whole = release(folder=tmp_path)
+    files = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
+    (tmp_path / "uploads.npy").unlink()
+    (tmp_path / "broadcast-prototypes.npy").write_bytes(b"torn")
+    again = release(folder=tmp_path)
+    assert torch.equal(again.uploads, whole.uploads)
+    assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == files
 
-    bad, absent = task.train_x.clone(), task.train_y.clone()
+
+def test_a_nan_record_in_the_task_equals_an_absent_one(task, release):
+    bad = task.train_x.clone()
     bad[1, 7, 3] = math.nan
-    absent[1, 7] = -1
-    key = SeededKey(3)
-    first = release(replace(task, train_x=bad), key=key)
-    assert torch.isfinite(first.uploads).all()
-    assert torch.equal(first.uploads, release(replace(task, train_y=absent), key=key).uploads)
+    first = release(of=replace(task, train_x=bad)).uploads.double()
+    assert torch.isfinite(first).all()
+    mechanism = catalog.build("igpp", design(task))
+    absent = task.train_y.clone()
+    absent[1, 7] = -1  # padding, to a mechanism
+    with_it, without = (mechanism.statistic(task.train_x, y, 10) for y in (task.train_y, absent))
+    moved = (release().uploads.double() - first) - (with_it - without)
+    assert float(moved.abs().max()) < 2e-7 < 1e-3 < float((with_it - without).abs().max())
+
+
+WEIGHTED = {**SETTINGS["training"], "learning_rate": 0.5}
 
 
 @pytest.fixture(scope="module")
 def accuracies(task):
-    section = audit().training
-    broadcasts = {
-        name: [release(task, kind, key=SeededKey(s)).broadcasts for s in range(2)]
-        for name, kind in (("a", "igpp"), ("b", "none"), ("alone", "none"))
-    }
-
-    def compute(names):
-        return simulate.utility(
-            task,
-            {n: broadcasts[n] for n in names},
-            section,
-            key=SeededKey(9),
-            local_only="alone",
-        )
+    def compute(kinds, **training):
+        used = {name: catalog.build(kind, design(task)) for name, kind in kinds.items()}
+        return simulate.utility(task, used, audit(training=WEIGHTED | training), key=SeededKey(9))
 
     return compute
 
 
-def test_utility_does_not_depend_on_the_other_variants_of_the_stack(accuracies):
-    whole = accuracies(["a", "b", "alone"])
-    for name in whole:
-        alone = accuracies([name])[name]
-        assert whole[name].head.shape == (2, 3)
-        torch.testing.assert_close(alone.head, whole[name].head, rtol=0, atol=1e-12)
-        torch.testing.assert_close(alone.prototype, whole[name].prototype, rtol=0, atol=1e-12)
-    assert ((whole["b"].prototype > 0.3) & (whole["b"].prototype <= 1)).all()  # chance is 0.1
+def test_utility_does_not_depend_on_the_other_variants(accuracies):
+    whole = accuracies({"a": "none", "b": "igpp"})
+    assert list(whole) == ["a", "b", "random-prototypes", "local-only"]
+    alone = accuracies({"a": "none"})
+    for name, found in alone.items():
+        assert found.head.shape == found.prototype.shape == (2, 3)
+        assert torch.equal(found.head, whole[name].head), name
+        assert torch.equal(found.prototype, whole[name].prototype), name
+    assert ((whole["a"].prototype > 0.3) & (whole["a"].prototype <= 1)).all()  # chance is 0.1
+    assert (whole["random-prototypes"].prototype < 0.3).all()
+
+
+def test_training_alone_ignores_what_it_receives(accuracies):
+    first, second = (accuracies({"a": kind}) for kind in ("none", "igpp"))
+    assert torch.equal(first["local-only"].head, second["local-only"].head)
+    assert not torch.equal(first["a"].prototype, second["a"].prototype)
+
+
+def test_variants_share_initial_models_and_orders(accuracies):
+    """Without a pull nothing is left in which they differ."""
+    found = accuracies({"a": "none", "b": "igpp"}, prototype_weight=0.0)
+    for name, one in found.items():
+        assert torch.equal(one.head, found["local-only"].head), name
+    assert not torch.equal(found["a"].head[0], found["a"].head[1]), "seeds do not differ"
+    pulled = accuracies({"a": "none"}, prototype_weight=1.0)
+    assert not torch.equal(pulled["a"].head, found["a"].head), "the pull does nothing"
+
+
+def test_utility_is_what_the_released_prototypes_are_worth(task, accuracies, release):
+    """The replica of seed 0 receives what the audited run with the same key releases."""
+    found = accuracies({"a": "igpp"})["a"].prototype[0]
+    final = release(key=SeededKey(9)).final
+    for client in range(3):
+        x = task.test_x[client].float()
+        cosine = torch.nn.functional.normalize(final, dim=1) @ x.T
+        right = (cosine.argmax(dim=0) == task.test_y[client]).double().mean()
+        assert found[client] == right
 
 
 def test_random_prototypes_have_the_norms_but_not_the_directions(task):
-    like = release(task).broadcasts
-    found = simulate.random_prototypes(like, SeededKey(1))
-    torch.testing.assert_close(found.norm(dim=-1), like.norm(dim=-1))
-    cosine = torch.nn.functional.cosine_similarity(found, like, dim=-1)
-    assert abs(float(cosine.mean())) < 5 / math.sqrt(12 * cosine.numel())
-    assert torch.equal(simulate.random_prototypes(0 * like, SeededKey(1)), 0 * like)
+    generator = torch.Generator().manual_seed(0)
+    arriving = torch.randn(2, 3, 10, 1, 12, generator=generator, dtype=torch.float64)
+    arriving[:, :, 4] = 0.0
+    method = simulate.RandomDirections(weight=1.0, average_rounds=True)
+    here, replicas = torch.ones(2, 3, dtype=torch.bool), torch.arange(2)
+
+    def served(key, rounds):
+        state = method.start(replicas, classes=10, dim=12, key=key)
+        for round_ in range(rounds):
+            received = Uploads((round_ + 1.0) * arriving, here, replicas)
+            state = method.serve(state, received, round=round_, key=key)
+        return state
+
+    key = SeededKey(1)
+    for rounds in (1, 2):
+        found, like = served(key, rounds)["random"], arriving.mean(dim=1)[:, :, 0]
+        like = like * (1 + rounds) / 2  # the mean over the rounds
+        torch.testing.assert_close(found.norm(dim=-1), like.norm(dim=-1))
+        cosine = torch.nn.functional.cosine_similarity(found, like, dim=-1)
+        assert abs(float(cosine.mean())) < 5 / math.sqrt(12 * cosine.numel())
+        assert not found[:, 4].any()
+    first, second = (served(key, rounds)["random"] for rounds in (1, 2))
+    unit = torch.nn.functional.cosine_similarity(first, second, dim=-1)
+    assert float(unit.abs().max()) < 0.99, "directions are drawn anew in every round"
+    assert torch.equal(served(key, 2)["random"], second)
+    assert not torch.equal(second[0], second[1]), "replicas differ"
+    assert method.context({"random": first})["held"].sum() == 2 * 9
 
 
 def test_names_that_would_share_noise_are_refused(task):
-    from dataclasses import replace
-
     with pytest.raises(ConfigError, match="names of clients must differ"):
         replace(task, clients=("a", "a", "b"))
 

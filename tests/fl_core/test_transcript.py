@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from privassay.accountant.errors import ParameterError
-from privassay.fl_core.algorithms import fedproto
+from privassay.accountant.errors import ParameterError, RecordError
+from privassay.fl_core.recorder import Layout, Recorder
 from privassay.fl_core.transcript import Transcript
+from privassay.fl_core.worlds import heard
 
 
 def transcript(lead=(), rounds=3, clients=2, classes=4, dim=5):
@@ -14,7 +15,7 @@ def transcript(lead=(), rounds=3, clients=2, classes=4, dim=5):
     uploads = torch.randn(
         *lead, rounds, clients, classes, dim, generator=generator, dtype=torch.float64
     )
-    return Transcript(uploads=uploads, broadcasts=fedproto.aggregate(uploads))
+    return heard(uploads)
 
 
 @pytest.mark.parametrize("lead", [(), (6,), (2, 3)])
@@ -38,20 +39,41 @@ def test_no_other_adversary_has_a_view(name):
         transcript().view(name)
 
 
-def test_saved_arrays_have_the_hashes_that_are_returned_and_can_be_read(tmp_path):
-    whole = transcript()
-    hashes = whole.save(tmp_path / "new" / "folder")
-    files = sorted((tmp_path / "new" / "folder").iterdir())
-    assert (
-        [f.name for f in files] == ["broadcasts.npy", "final.npy", "uploads.npy"] == sorted(hashes)
+def recorded(folder, whole):
+    """The recording of a run in which `whole` left."""
+    rounds, clients, classes, dim = whole.uploads.shape
+    layout = Layout(
+        rounds=rounds,
+        rows=clients,
+        replicas=1,
+        upload=(classes, dim),
+        broadcast={"prototypes": (classes, dim)},
     )
-    for file in files:
-        assert hashlib.sha256(file.read_bytes()).hexdigest() == hashes[file.name]
-        array = np.load(file, allow_pickle=False)
-        assert array.dtype == np.float32
-        wanted = getattr(whole, file.stem).numpy().astype(np.float32)
-        assert np.array_equal(array, wanted)
-    assert whole.save(tmp_path / "other") == hashes
-    assert whole.save(tmp_path / "other") == hashes  # over itself
-    changed = Transcript(uploads=whole.uploads + 1e-3, broadcasts=whole.broadcasts)
-    assert changed.save(tmp_path / "third")["uploads.npy"] != hashes["uploads.npy"]
+    recorder = Recorder(folder, layout)
+    for round_ in range(rounds):
+        here = torch.ones(clients, dtype=torch.bool)
+        recorder.uploads(round_, torch.arange(clients), whole.uploads[round_], here, None)
+        recorder.broadcast(round_, {"prototypes": whole.broadcasts[round_].unsqueeze(0)})
+    return recorder.hashes()
+
+
+def test_a_recording_is_loaded_as_what_left(tmp_path):
+    whole = transcript()
+    hashes = recorded(tmp_path, whole)
+    names = ["arrived.npy", "broadcast-prototypes.npy", "uploads.npy"]
+    assert sorted(hashes) == names
+    for name in names:
+        assert hashlib.sha256((tmp_path / name).read_bytes()).hexdigest() == hashes[name]
+    found = Transcript.load(tmp_path)
+    for name in ("uploads", "broadcasts", "final"):
+        assert getattr(found, name).dtype == torch.float32
+        assert torch.equal(getattr(found, name), getattr(whole, name).float())
+
+
+def test_a_transcript_that_is_not_there_or_has_another_shape_is_refused(tmp_path):
+    with pytest.raises(RecordError, match="no transcript in none"):
+        Transcript.load(tmp_path / "none")
+    recorded(tmp_path, transcript())
+    np.save(tmp_path / "uploads.npy", np.zeros((3, 2, 4, 4), dtype=np.float32))
+    with pytest.raises(RecordError, match="not the array that the transcript's index names"):
+        Transcript.load(tmp_path)

@@ -1,3 +1,4 @@
+import itertools
 import math
 from types import SimpleNamespace
 
@@ -5,7 +6,8 @@ import pytest
 import torch
 
 from privassay.accountant.errors import ConfigError
-from privassay.fl_core import worlds
+from privassay.accountant.ledger import Ledger
+from privassay.fl_core import config, simulate, worlds
 from privassay.mechanisms import catalog
 from privassay.mechanisms.base import SeededKey
 from privassay.mechanisms.prototypes import PrototypeDesign
@@ -30,7 +32,9 @@ def task():
     x = torch.randn(CLIENTS, 16, DIM, generator=generator, dtype=torch.float64)
     y = torch.arange(16).remainder(2).repeat(CLIENTS, 1)
     y[2] = 0
-    return SimpleNamespace(clients=("a", "b", "c"), classes=CLASSES, train_x=x, train_y=y)
+    return SimpleNamespace(
+        clients=("a", "b", "c"), classes=CLASSES, class_names=("0", "1"), train_x=x, train_y=y
+    )
 
 
 def mechanism(kind="igpp"):
@@ -221,3 +225,94 @@ def test_noise_scale_is_the_declared_one_and_one_where_there_is_none():
     assert worlds.noise_scale(mechanism("none")).tolist() == [1.0] * 10
     halved = worlds.noise_scale(mechanism("noise_halved"))
     assert torch.equal(halved, worlds.noise_scale(mechanism("igpp")))
+
+
+@pytest.mark.parametrize("lead", [(), (2,), (2, 3)])
+def test_broadcasts_equal_a_loop(lead):
+    uploads = torch.randn(*lead, 4, 3, 2, 5, generator=torch.Generator().manual_seed(0))
+    whole = worlds.heard(uploads)
+    assert whole.uploads is uploads and whole.broadcasts.shape == (*lead, 4, 2, 5)
+    for index in itertools.product(*[range(n) for n in lead]):
+        for round_ in range(4):
+            total = torch.zeros(2, 5)
+            for r in range(round_ + 1):
+                for client in range(3):
+                    total += uploads[(*index, r, client)]
+            wanted = total / (3 * (round_ + 1))
+            torch.testing.assert_close(
+                whole.broadcasts[(*index, round_)], wanted, rtol=1e-5, atol=1e-6
+            )
+
+
+class Tape:
+    """A key that hands out known normals: to the run round by round, to a trial by client."""
+
+    fingerprint = "system"
+
+    def __init__(self, normals, label, rounds=None, names=()):
+        self.normals, self.label, self.names = normals, label, names
+        self.rounds = iter(normals) if rounds is None else rounds
+
+    def child(self, *names):
+        return Tape(self.normals, self.label, self.rounds, (*self.names, *names))
+
+    def normal(self, *shape):
+        if self.names[0] == "noise":
+            found = next(self.rounds)
+        else:  # ("in" or "out", block, client, and what the mechanism adds)
+            found = self.normals[:, self.names[2], self.label].view(1, ROUNDS, 1, DIM)
+        assert found.shape == shape
+        return found
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("adjacency", ["add-remove", "zero-out", "replace-one"])
+def test_a_trial_is_what_the_federation_releases_given_the_same_normals(
+    task, kind, adjacency, tmp_path
+):
+    label, index, used = 1, 3, mechanism(kind)
+    generator = torch.Generator().manual_seed(7)
+    normals = torch.randn(ROUNDS, CLIENTS, CLASSES, DIM, generator=generator, dtype=torch.float64)
+    ((_, present, absent),) = worlds.trials(
+        task,
+        used,
+        target_of(task, kind),
+        indices=torch.tensor([index]),
+        adjacency=adjacency,
+        rounds=ROUNDS,
+        with_peers=True,
+        key=Tape(normals, label),
+    )
+    audit = config.parse(
+        {
+            "title": "small",
+            "claim": {"mu": 1.0, "adjacency": adjacency, "unit": "example"},
+            "data": {"source": "optdigits"},
+            "release": {"clip_norm": 2.0, "public_count": 8, "rounds": ROUNDS},
+            "mechanism": [{"name": "igpp", "kind": "igpp"}],
+            "attack": [{"name": "informed_linear", "adversary": "server"}],
+        }
+    )
+    # A record that is absent adds what a record of zeros adds: nothing.
+    other = task.train_x.clone()
+    place = (task.train_y[0] == label).nonzero()[index, 0]
+    other[0, place] = -other[0, place] if adjacency == "replace-one" else 0.0
+    for name, trial, x in (("in", present, task.train_x), ("out", absent, other)):
+        whole = simulate.release(
+            SimpleNamespace(**{**vars(task), "train_x": x}),
+            used,
+            audit,
+            key=Tape(normals, label),
+            ledger=Ledger(adjacency="add-remove", unit="example"),
+            folder=tmp_path / name,
+            name="test",
+        )
+        one = slice(label, label + 1)
+        for found, wanted in (
+            (whole.uploads[:, :, one], trial.uploads[0]),
+            (whole.broadcasts[:, one], trial.broadcasts[0]),
+        ):
+            # A recording has single precision; sums of records may differ in their last bit.
+            torch.testing.assert_close(found, wanted.float(), rtol=2e-7, atol=1e-12)
+    gap = present.uploads - absent.uploads
+    assert float(gap[:, :, 0].abs().max()) > 0.01, "the worlds do not differ"

@@ -156,6 +156,25 @@ def test_rows_on_a_grid_never_exceed_the_bound(order):
     assert clipped_steps(short, bound=5, step=1.0, order=order).tolist() == [[1, -2, 2]]
 
 
+@pytest.mark.parametrize("extra", [0, 1])
+def test_a_row_of_four_million_dimensions_does_not_exceed_the_bound_either(extra):
+    # A constant row, whose norm torch takes 1.2e-11 too short; the bound lies just below the exact
+    # norm, by less than that and by more than one step off the largest entry.
+    size, value = 4_000_000, 524_326
+    square = (size - 1) * value**2 + (value + 1) ** 2
+    bound = math.isqrt(square) - 1 - extra
+    fewer = (square - bound**2 - 5_000_000) // (2 * value - 1)
+    row = torch.full((1, size), float(value), dtype=torch.float64)
+    row[0, 0], row[0, size - fewer :] = value + 1, value - 1
+    exact = square - fewer * (2 * value - 1)
+    assert 5_000_000 <= exact - bound**2 < 5_000_000 + 2 * value < 2.4e-11 * bound**2
+    whole = clipped_steps(row, bound=bound, step=1.0, order=2)
+    left = bound**2 - int(whole.square().sum())
+    assert 0 <= left < 4 * value, "too long, or shorter than it must be"
+    # One row does not touch another.
+    assert torch.equal(clipped_steps(row[:, :3], bound=bound, step=1.0, order=2), row[:, :3].long())
+
+
 @pytest.mark.parametrize(
     "mechanism",
     [

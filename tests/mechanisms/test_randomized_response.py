@@ -114,7 +114,7 @@ def test_unary_encoding_at_the_extremes(categories, epsilon):
         p = mpmath.mpf(1) / 2
         exact = mpmath.log(p * (1 - q) / ((1 - p) * q))
         assert epsilon * (1 - mpmath.mpf(10) ** -40) <= exact <= epsilon
-        assert exact <= mechanism.event().epsilon <= epsilon * (1 + 1e-15)
+        assert exact <= mechanism.event().event.epsilon <= epsilon * (1 + 1e-15)
     bits = mechanism.release(torch.tensor([1, 0]), SeededKey(3))
     assert bits.shape == (2, categories) and set(bits.flatten().tolist()) <= {0, 1}
     if epsilon >= 700.0:
@@ -123,6 +123,17 @@ def test_unary_encoding_at_the_extremes(categories, epsilon):
     assert bool(torch.isfinite(mechanism.frequencies(bits)).all())
     bound = account(mechanism.event(), adjacency="replace-one").epsilon(0.0)
     assert bound.upper >= epsilon or epsilon < 1e-150
+
+
+@pytest.mark.parametrize("adjacency", ["add-remove", "zero-out"])
+def test_an_answer_that_is_missing_shows(adjacency):
+    for mechanism in (
+        UnaryEncoding(categories=3, epsilon=1.0),
+        KaryResponse(categories=3, replaced=0.3),
+        KaryResponse(categories=10**6, replaced=1e-308),
+    ):
+        with pytest.raises(UnsupportedEventError):
+            account(mechanism.event(), adjacency=adjacency)
 
 
 def test_the_rate_that_is_drawn_is_rational_and_rounded_up():
@@ -143,8 +154,8 @@ def test_the_estimates_of_unary_encoding_are_unbiased_where_doubles_round_q_to_a
 
 def test_where_the_label_is_all_but_disclosed_the_event_says_so():
     mechanism = KaryResponse(categories=10**6, replaced=1e-308)
-    assert isinstance(mechanism.event(), PureDpEvent)
-    assert mechanism.event().epsilon >= kary_epsilon(mechanism) > 720
+    assert isinstance(mechanism.event().event, PureDpEvent)
+    assert mechanism.event().event.epsilon >= kary_epsilon(mechanism) > 720
     assert mechanism.epsilon == pytest.approx(float(kary_epsilon(mechanism)), rel=1e-14)
     for epsilon in (720.0, 1000.0):
         with pytest.raises(ParameterError, match="700"):

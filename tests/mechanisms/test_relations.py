@@ -188,7 +188,15 @@ def test_groups_say_where_they_come_from():
     noisy = by_score(scores, 2, origin="noisy release").assumption()
     assert noisy.holds is None and "ledger" in noisy.how
     paid = by_score(scores, 2, origin="paid estimate", cost=dpe.GaussianDpEvent(3.0))
-    assert paid.assumption().holds is True
+    # Anybody can name a cost: only a choice that was made here is known to be paid for.
+    for declared in (dpe.NoOpDpEvent(), dpe.GaussianDpEvent(1e9)):
+        free = by_score(scores, 2, origin="paid estimate", cost=declared).assumption()
+        assert free.holds is None and "declared" in free.how
+    assert paid.assumption().holds is None
+    choice = LaplaceTopK(k=2, dimension=5, cap=1.0, epsilon=0.1)
+    made = chosen(choice, scores, SeededKey(1))
+    assert made.assumption().holds is True and made.cost == choice.event()
+    assert replace(made, cost=dpe.NoOpDpEvent()).assumption().holds is None
     mechanism = replace(groupwise(DESIGN), groups=paid)
     assert paid.assumption() in mechanism.assumptions()
     with pytest.raises(ValueError, match="give both the same"):

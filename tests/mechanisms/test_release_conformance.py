@@ -15,7 +15,9 @@ from privassay.accountant.event_json import from_dict, to_dict
 from privassay.mechanisms import catalog
 from privassay.mechanisms.base import SeededKey, SystemKey
 from privassay.mechanisms.clipping import Clip
+from privassay.mechanisms.prototypes import NoisyPrototypes
 from privassay.mechanisms.secure_sum import Cohort
+from privassay.mechanisms.sums import noisy
 
 DIM = 6
 # name -> (arguments, kind of payload, adjacency)
@@ -101,6 +103,9 @@ every = pytest.mark.parametrize("name", catalog.RELEASES)
 summing = pytest.mark.parametrize(
     "name", [n for n, c in CASES.items() if c[1] in ("rows", "clients")]
 )
+summing_or_uploading = pytest.mark.parametrize(
+    "name", [n for n, c in CASES.items() if c[1] in ("rows", "clients", "uploads")]
+)
 every_lead = pytest.mark.parametrize("lead", [(), (3,), (2, 3)])
 
 
@@ -146,6 +151,84 @@ def test_a_row_that_is_not_finite_is_one_of_zeros(name, bad):
     zero[4], x[4, 2] = 0.0, bad
     key = SeededKey(1)
     assert torch.equal(build(name).release(x, key), build(name).release(zero, key))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32])
+@summing_or_uploading
+def test_a_narrow_type_is_added_up_and_noised_in_doubles(name, dtype):
+    # 4112 rows inside the clip: bfloat16 sums of them stop growing at 256 entries.
+    x = torch.full((4112, DIM), 0.125, dtype=dtype)
+    mechanism, key = build(name), SeededKey(5)
+    narrow, wide = mechanism.release(x, key), mechanism.release(x.double(), key)
+    assert torch.equal(narrow, wide.to(narrow.dtype)), (narrow - wide).abs().max()
+    if CASES[name][1] != "uploads" and name != "laplace_sum":
+        assert torch.finfo(narrow.dtype).bits >= 32, "the noise is there, but cannot be seen"
+
+
+@pytest.mark.parametrize("name", ["dppl_mean", "dppl_public", "sums_and_counts"])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32])
+def test_a_statistic_that_was_rounded_is_refused(name, dtype):
+    with pytest.raises(ParameterError, match="must be float64"):
+        build(name).release(payload(name).to(dtype), SeededKey(1))
+
+
+@pytest.mark.parametrize("name", ["gumbel_top_k", "laplace_top_k"])
+def test_scores_of_a_narrow_type_get_noise_in_doubles(name):
+    x = payload(name, (200,)).bfloat16()
+    narrow, wide = (build(name).release(v, SeededKey(5)) for v in (x, x.double()))
+    assert torch.equal(narrow, wide)
+
+
+def test_sums_that_a_caller_rounded_are_refused():
+    rows = torch.ones(4112, 1, dtype=torch.bfloat16)
+    step = catalog.release_class("dp_sgd")(
+        clip_norm=1.0, noise_multiplier=1.0, sampling_rate=1.0, expected_batch=1.0
+    )
+    drawn = torch.stack([step.release(rows, SeededKey(i)) for i in range(2000)]) - 4112.0
+    assert abs(float(drawn.mean())) < 0.1 and float(drawn.std()) == pytest.approx(1.0, rel=0.06)
+    for dtype in (torch.bfloat16, torch.float16):
+        with pytest.raises(ParameterError, match="forgets records"):
+            step.noisy_mean(torch.ones(3, dtype=dtype), SeededKey(1))
+        with pytest.raises(ParameterError, match="forgets records"):
+            build("joint_delta_sum").noisy_sum(torch.ones(3, dtype=dtype), SeededKey(1))
+
+
+@pytest.mark.parametrize("stddev", [0.32, 1 / 3, 1e-300, 1e300])
+def test_the_noise_has_the_declared_scale_to_the_last_bit(stddev):
+    zeros, key = torch.zeros(3, 5, dtype=torch.float64), SeededKey(2)
+    for scale in (stddev, torch.full((5,), stddev, dtype=torch.float64)):
+        assert torch.equal(noisy(zeros, scale, key), stddev * key.normal(3, 5))
+
+
+def test_one_key_gives_each_kind_of_release_other_noise():
+    # Also those that draw the same shape: two of them would show the difference of their sums.
+    key, zeros = SeededKey(1), torch.zeros(1, DIM, dtype=torch.float64)
+    names = ["dp_sgd", "joint_delta_sum", "joint_delta_upload", "prompt_gradients",
+             "second_moments", "secure_gaussian_sum", "dppl_mean", "sums_and_counts"]  # fmt: skip
+    prototypes = NoisyPrototypes(
+        clip=Clip(joint_norm=1.0), group_sizes=(DIM,), noise_stddevs=(1.0,), public_count=1
+    )
+    found = [prototypes.perturb(zeros, key)] + [
+        build(n).release(zeros.expand(3, DIM) if n.startswith("secure") else zeros, key)
+        for n in names
+    ]
+    unit = [v.flatten()[:3] / v.flatten()[0] for v in found]
+    seen = {tuple(round(float(u), 9) for u in v) for v in unit}
+    assert len(seen) == len(found), seen
+    assert any("A key is used for one release." == a.text for a in prototypes.assumptions())
+
+
+def test_groups_must_fit_the_clip():
+    made = catalog.release_class("sums_and_counts")
+    with pytest.raises(ParameterError, match="norm_bounds"):
+        made(clip=Clip(group_norms=(1.0,)), group_sizes=(2, 3), noise_stddevs=(1.0, 1.0),
+             count_stddev=1.0)  # fmt: skip
+    fits = made(clip=Clip(joint_norm=1.0), group_sizes=(2, 3), noise_stddevs=(1.0, 1.0),
+                count_stddev=1.0)  # fmt: skip
+    with pytest.raises(ParameterError, match="features must be"):
+        fits.statistic(torch.ones(4, 6), torch.zeros(4, dtype=torch.int64), 1)
+    with pytest.raises(ParameterError, match="norm_bounds"):
+        Clip(group_norms=(1.0,)).apply(torch.ones(2, 5), (2, 3))
 
 
 @summing

@@ -1,5 +1,6 @@
 """The published systems reproduce the numbers of their pages."""
 
+import math
 from collections import Counter
 from dataclasses import replace
 
@@ -175,6 +176,40 @@ def test_dp_fpl_steps():
     assert isinstance(system.event("server"), dpe.NonPrivateDpEvent)
     shared = replace(system, state="shared").step(examples, factors, SeededKey(4))
     assert torch.equal(shared.personal[0], sent.personal[2])
+
+
+@pytest.mark.parametrize("moved", [1e-3, 0.5, 3.0, 0.0, -1.0, math.nan, math.inf])
+def test_what_a_record_moves_is_one_of_the_named_cases(moved):
+    for system in (dp_fpl.AsReleasedDpFpl(), lora.AsReleasedDpFedLora()):
+        with pytest.raises(ParameterError, match="moved must be"):
+            system.event(moved=moved)
+    assert dp_fpl.AsReleasedDpFpl(batch=5).moves == (1.0, 2.0, 10.0, 20.0)
+    assert dp_fpl.AsReleasedDpFpl(clip="example").moves == (1.0, 2.0)
+
+
+@pytest.mark.parametrize("clip", ["batch", "example"])
+@pytest.mark.parametrize("examples", [0, 8, 31, 33])
+def test_a_batch_of_another_size_is_refused(clip, examples):
+    # Noise C/32 on the mean of 8 is a quarter of what 8 examples need.
+    system = dp_fpl.AsReleasedDpFpl(batch=32, clip=clip)
+    factors = refactor(SeededKey(2).normal(3, 5, 6), 2, SeededKey(3))
+    with pytest.raises(ParameterError, match="B = 32"):
+        system.step(SeededKey(1).normal(3, examples, 5, 6), factors, SeededKey(4))
+
+
+def test_numbers_in_the_defects_follow_the_parameters():
+    def how(found, code):
+        return next(a.how for a in found if a.text.startswith(code + ":"))
+
+    for rank in (2, 8, 32):
+        layer = torch.nn.Linear(256, rank, bias=False)  # starts as the adapters do
+        norm = float(torch.linalg.vector_norm(layer.weight.detach()))
+        assert lora.start_norm(rank, 256) == pytest.approx(norm, rel=0.1)
+        found = lora.AsReleasedDpFedLora().assumptions(rank=rank, uploads=100)
+        assert f"norm {lora.start_norm(rank, 4096):.3g} at" in how(found, "L6")
+        assert "250 after 100 uploads" in how(found, "L1")
+    found = vpdr.AsReleasedVpdr(classes=7, batch=48).assumptions()
+    assert "48 x 48" in how(found, "F10") and "for 7 classes" in how(found, "F2")
 
 
 # ----------------------------------------------------------------- DP-FedLoRA

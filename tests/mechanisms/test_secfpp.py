@@ -12,7 +12,14 @@ from scipy.stats import chi2
 
 from privassay.accountant import gaussian
 from privassay.accountant.account import account
-from privassay.accountant.errors import ClaimError, LedgerError, ParameterError
+from privassay.accountant.errors import (
+    ClaimError,
+    LedgerError,
+    ParameterError,
+    UnsupportedEventError,
+)
+from privassay.accountant.ledger import Ledger
+from privassay.mechanisms.base import SeededKey
 from privassay.mechanisms.secfpp import NO_CLAIM, SecFPP
 from privassay.mechanisms.secret_sharing import exposure
 from privassay.mechanisms.secret_sharing.clusterer import Clustered
@@ -40,7 +47,7 @@ from privassay.mechanisms.secret_sharing.openings import (
 from privassay.mechanisms.secret_sharing.session import Session
 from privassay.mechanisms.secret_sharing.setting import Setting
 from privassay.mechanisms.secret_sharing.sound_dp import SoundDp
-from privassay.mechanisms.secret_sharing.sound_mpc import fixed_schedule, plain_sizes
+from privassay.mechanisms.secret_sharing.sound_mpc import SoundMpc, fixed_schedule, plain_sizes
 
 RULE = AdaptiveRule(split_above=0.6, merge_below=0.1)
 SMALL = Setting(clients=10, dimension=16, prompt_dimension=7)
@@ -103,7 +110,8 @@ def test_as_described_equals_its_plaintext_twin(seed):
 @pytest.mark.parametrize("seed", range(8))
 @pytest.mark.parametrize("dropped", [0, 3])
 def test_sound_mpc_equals_its_plaintext_twin_whoever_replies(seed, dropped):
-    setting = Setting(clients=12, dimension=9, prompt_dimension=5, dropouts=dropped, min_size=3)
+    setting = Setting(clients=12, dimension=9, prompt_dimension=5, dropouts=dropped, min_size=3,
+                      colluders=1)  # fmt: skip
     system = SecFPP(mode="sound_mpc", setting=setting, seed=seed)
     points, prompts = inputs(seed, setting)
     senders = np.random.default_rng(seed).permutation(12)[dropped:].tolist()
@@ -292,7 +300,7 @@ def test_the_account_is_the_closed_form_from_above(s):
     add = releases * (cx**2 / s[0] ** 2 + 1 / s[1] ** 2) + rounds * cg**2 / s[2] ** 2
     both = max(4 * cx**2 / s[0] ** 2, 2 * cx**2 / s[0] ** 2 + 2 / s[1] ** 2)
     replace = releases * both + rounds * 4 * cg**2 / s[2] ** 2
-    for adjacency, squared in (("add-remove", add), ("zero-out", add), ("replace-one", replace)):
+    for adjacency, squared in (("zero-out", add), ("replace-one", replace)):
         mu = found.bound(adjacency=adjacency, clusterings=releases, prompts=rounds).mu.upper
         exact = math.sqrt(squared)
         # Above the ideal, by the rounding of the codes (sqrt(d') 2^-17 / C) and little else.
@@ -311,7 +319,7 @@ def test_the_account_covers_the_integers_that_are_added():
     rows /= rows.norm(dim=1, keepdim=True)
     codes = dp.point_sum.contribution(rows * (1 + 1e-15))
     longest = math.sqrt(int(codes.square().sum(dim=1).max())) / 2**16
-    event = dp.clustering_event("add-remove")
+    event = dp.clustering_event("zero-out").event
     assert 1.0 - math.sqrt(16) * 2.0**-16 < longest <= 1.0
     assert event.noise_stddevs[0] <= math.sqrt(variance * 15 - 9) / 2**16
     assert dp.honest == dp.point_sum.cohort.honest == dp.prompt_sum.cohort.honest
@@ -344,7 +352,7 @@ def test_sound_dp_noise_is_as_declared_and_its_sums_are_right():
 
 
 def test_the_attack_on_a_noisy_sum_stays_below_the_accounted_mu_and_comes_near():
-    # The likelihood-ratio test on one release, add-remove, worst case: the client's vector is
+    # The likelihood-ratio test on one release, zero-out, worst case: the client's vector is
     # known, honest noise only. TPR - FPR must not exceed 2 Phi(mu/2) - 1.
     setting = Setting(clients=5, dimension=2, prompt_dimension=1, slices=1, colluders=1, clusters=1)
     dp = noise(setting, 1.0)
@@ -356,7 +364,7 @@ def test_the_attack_on_a_noisy_sum_stays_below_the_accounted_mu_and_comes_near()
         noises = dp.point_sum.noise((runs, dp.honest), source_words(SystemSource())).sum(1)
         scores.append(noises.double() / 2**16 + float(rows[:, 0].sum()))
     gain = float((scores[1] > 0.5).double().mean() - (scores[0] > 0.5).double().mean())
-    multiplier = dp.clustering_event("add-remove").noise_stddevs[0]
+    multiplier = dp.clustering_event("zero-out").event.noise_stddevs[0]
     ceiling = 2 * float(ndtr(0.5 / multiplier)) - 1
     assert 0.85 * ceiling < gain < ceiling + 5 * math.sqrt(0.5 / runs), f"{gain} against {ceiling}"
 
@@ -410,13 +418,84 @@ def test_assumptions_say_what_holds():
 
     bad = held(mode="as_described", basis="pooled", source=SeededSource(1))
     good = held(mode="sound_mpc", source=SystemSource())
-    for defect in ("S2", "S3, S4", "S6", "S8", "S13"):
+    for defect in ("S2", "S3, S4", "S8", "S13"):
         assert bad[defect] is False and good[defect] is True, defect
     assert good["S10"] is None and good["S5"] is None
+    # A basis that is only declared public is not known to be: a run tells.
+    assert bad["S6"] is False and good["S6"] is None
     assert held(mode="as_described", zero_sharing=True, dissolve=True)["S13"] is True
     assert held(mode="sound_dp", noise=noise(SMALL))["S5"] is True
     small = Setting(clients=10, dimension=16, prompt_dimension=7, min_size=3)  # t = 2 needs 4
-    assert held(mode="sound_mpc", setting=small)["S3, S4"] is False
+    assert held(mode="as_described", dissolve=True, setting=small)["S3, S4"] is False
+
+
+@pytest.mark.parametrize(("colluders", "least"), [(1, 3), (2, 4), (3, 5)])
+def test_sound_mpc_refuses_clusters_that_colluders_see_through(colluders, least):
+    fields = {"clients": 12, "dimension": 4, "prompt_dimension": 8, "colluders": colluders}
+    for size in range(1, least):
+        small = Setting(**fields, min_size=size)
+        for build in (SoundMpc, lambda **f: SecFPP(mode="sound_mpc", **f)):
+            with pytest.raises(ParameterError, match=rf"max\(3, colluders \+ 2\) = {least}"):
+                build(setting=small)
+    assert SecFPP(mode="sound_mpc", setting=Setting(**fields, min_size=least))
+
+
+def test_only_a_run_that_made_its_basis_says_that_it_is_public():
+    setting = Setting(clients=10, dimension=4, prompt_dimension=8)
+    system = SecFPP(mode="sound_mpc", setting=setting, prompt_rounds=2, period=1)
+    prompts = SeededKey(1).normal(10, 8).clamp(-1.0, 1.0)
+
+    def held(run):
+        found = system.assumptions(run=run)
+        return next(a.holds for a in found if a.text.startswith("S6"))
+
+    run = system.begin(source=SystemSource())
+    assert held(run) is None
+    run.round(prompts)
+    assert held(run) is True
+    run.round(prompts, points=prompts[:, :4])
+    assert held(run) is False
+    later = system.begin(source=SystemSource(), ledger=run.ledger, clustered=run.clustered)
+    assert held(later) is None
+
+
+def test_a_seeded_source_gives_a_mask_once_whatever_the_session():
+    setting = Setting(clients=10, dimension=4, prompt_dimension=8)
+    mpc, source = SoundMpc(setting=setting), SeededSource(1)
+    points = SeededKey(1).normal(10, 4).clamp(-1.0, 1.0)
+
+    def cluster(source, round):
+        return mpc.cluster(points, source=source, board=Board("sound_mpc"), round=round)
+
+    first = cluster(source, 1)
+    for same in (source, source.child()):
+        with pytest.raises(LedgerError, match="drawn before"):
+            cluster(same, 1)
+    assert torch.equal(cluster(source, 2).assignment, first.assignment)
+    assert torch.equal(cluster(SystemSource(), 1).assignment, first.assignment)
+    cluster(SystemSource(), 1)
+
+
+def test_sound_dp_is_refused_under_add_remove_like_the_sums_that_it_is_made_of():
+    dp = noise(SMALL)
+    system = SecFPP(mode="sound_dp", setting=SMALL, noise=dp)
+    for what in (dp.point_sum, dp.count_sum, dp.prompt_sum):
+        with pytest.raises(UnsupportedEventError, match="add-remove"):
+            account(what.event(), adjacency="add-remove")
+    with pytest.raises(UnsupportedEventError, match="add-remove"):
+        account(system.event("zero-out"), adjacency="add-remove", unit="client")
+    with pytest.raises(UnsupportedEventError, match="add-remove"):
+        account(dp.prompt_event, adjacency="add-remove", unit="client")
+    ledger = Ledger(adjacency="add-remove", unit="client")
+    for ask in (
+        lambda: system.event("add-remove"),
+        lambda: system.dp_line(delta=1e-5, adjacency="add-remove"),
+        lambda: system.begin(source=SystemSource(), ledger=ledger),
+    ):
+        with pytest.raises(ParameterError, match="zero-out"):
+            ask()
+    assert system.begin(source=SystemSource()).ledger.adjacency == "zero-out"
+    assert "zero-out" in system.dp_line(delta=1e-5)
 
 
 def test_declarations_that_contradict_themselves_are_refused():

@@ -50,6 +50,7 @@ def test_secure_and_plaintext_assignments_agree_on_a_hundred_populations(mode, s
         iterations=3,
         min_size=3,
         slices=1,
+        colluders=1,
     )
     found = [agreement(system, mode, setting, population(seed, 9)) for seed in range(100)]
     # A tie within 2 sqrt(d') 2^-16 = 5e-5 may flip; over these populations none does.

@@ -26,6 +26,8 @@ def dossier(
 
     if html is not None and not html.parent.is_dir():
         raise ParameterError(f"--html {html}: the folder {html.parent} does not exist; make it")
+    if html is not None and html.is_dir():
+        raise ParameterError(f"--html {html} is a folder; name a file in it, as {html / 'x.html'}")
     made = build(system, _progress(system, quiet))
     if html is not None:
         from ..dossier.page import render

@@ -1,7 +1,9 @@
 """What a published or sound mechanism object costs, and the verdict on its claim without a run."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 import dp_accounting.dp_event as dpe  # mypy cannot see the package's own re-exports
@@ -9,8 +11,9 @@ import dp_accounting.dp_event as dpe  # mypy cannot see the package's own re-exp
 from ...accountant.account import account
 from ...accountant.adjacency import Adjacency, Unit
 from ...accountant.assumption import Assumption
-from ...accountant.bounds import Interval
+from ...accountant.bounds import Interval, ProvenBound
 from ...accountant.claim import PrivacyClaim
+from ...accountant.event_json import from_dict, to_dict
 from ..verdict import Word, judge
 
 WITHIN = (
@@ -48,6 +51,16 @@ class Account:
     in_claim: bool = True
 
 
+def bound_of(event: dpe.DpEvent, adjacency: Adjacency, unit: Unit = "example") -> ProvenBound:
+    """The proven bound of `event`. Tables repeat the accounts, and an engine may take a second."""
+    return _bound(json.dumps(to_dict(event)), adjacency, unit)
+
+
+@lru_cache(maxsize=64)
+def _bound(text: str, adjacency: Adjacency, unit: Unit) -> ProvenBound:
+    return account(from_dict(json.loads(text)), adjacency=adjacency, unit=unit)
+
+
 def accounted(
     mode: Literal["released", "sound"],
     what: str,
@@ -66,7 +79,7 @@ def accounted(
     The verdict is that of an audit without attacks: UNSUPPORTED where the bound or one of
     `assumptions` fails, else INCONCLUSIVE, because CONSISTENT needs an attack with known power.
     """
-    bound = account(event, adjacency=adjacency, unit=unit)
+    bound = bound_of(event, adjacency, unit)
     claim = PrivacyClaim(epsilon=claimed, delta=delta, adjacency=adjacency, unit=unit)
     found = judge(
         claim, proven=bound, assumptions=assumptions, measured=(), releases=1, power_multiple=4.0

@@ -46,10 +46,10 @@ def accounts(system: SecFPP = RELEASED) -> tuple[Account, ...]:
             "sound",
             f"centres and counts of {made.clusterings * made.setting.iterations} clusterings, "
             f"{made.prompt_rounds} cluster prompts, integer noise",
-            made.event("add-remove"),
+            made.event("zero-out"),
             view=view,
             unit="client",
-            adjacency="add-remove",
+            adjacency="zero-out",
             claimed=SOUND_EPSILON,
             delta=DELTA,
         )
@@ -58,7 +58,7 @@ def accounts(system: SecFPP = RELEASED) -> tuple[Account, ...]:
 
 
 def sound(system: SecFPP = RELEASED) -> SecFPP:
-    """Mode sound_dp with equal noise multipliers, calibrated under add-remove."""
+    """Mode sound_dp with equal noise multipliers, calibrated under zero-out."""
 
     def made(noise: float) -> SecFPP:
         dp = SoundDp(
@@ -67,10 +67,10 @@ def sound(system: SecFPP = RELEASED) -> SecFPP:
         return replace(system, mode="sound_dp", noise=dp, zero_sharing=False, dissolve=False)
 
     noise = calibrate(
-        lambda s: made(s).event("add-remove"),
+        lambda s: made(s).event("zero-out"),
         epsilon=SOUND_EPSILON,
         delta=DELTA,
-        adjacency="add-remove",
+        adjacency="zero-out",
         unit="client",
         bracket=(0.5, 500.0),
     )
@@ -205,7 +205,7 @@ def multipliers(system: SecFPP) -> RefTable:
         )
     return RefTable(
         key="accounts",
-        caption=f"noise multiplier of {releases} equal releases, client level, add-remove, delta "
+        caption=f"noise multiplier of {releases} equal releases, client level, zero-out, delta "
         f"{DELTA:g}",
         header=("epsilon", "mu", "noise multiplier", "epsilon, accounted"),
         rows=tuple(rows),
@@ -222,7 +222,7 @@ def totals(system: SecFPP) -> RefTable:
     own, other = 1.0 / noise.noise_point**2, 1.0 / noise.noise_count**2
     prompt = 1.0 / noise.noise_prompt**2
     formulas = {
-        "add-remove": steps * (own + other) + made.prompt_rounds * prompt,
+        "zero-out": steps * (own + other) + made.prompt_rounds * prompt,
         "replace-one": steps * max(4.0 * own, 2.0 * own + 2.0 * other)
         + made.prompt_rounds * 4.0 * prompt,
     }

@@ -58,6 +58,16 @@ def epsilon(account: Account, digits: int = 4) -> str:
     return at_most(upper, digits) if upper < math.inf else "no bound"
 
 
+def _enclosed(account: Account) -> str:
+    """Both ends of epsilon where they differ in print: verdicts quote the lower one."""
+    low, high = at_least(account.epsilon.lower), epsilon(account)
+    if high == "no bound" or low == high:
+        return high if high == "no bound" else f"epsilon {high}"
+    if account.epsilon.lower == 0.0:
+        return f"epsilon at most {high}"
+    return f"epsilon between {low} and {high}"
+
+
 def worst(findings: Sequence[Finding]) -> tuple[str, ...]:
     """The three errors that move epsilon furthest, one for each pattern; unbounded ones first."""
     errors = [f for f in findings if f.severity == "error" and f.code not in _IN_THE_VERDICT]
@@ -98,8 +108,7 @@ def _claim(declaration: Declaration) -> str:
 def _numbers(accounts: Sequence[Account]) -> str:
     parts: dict[str, list[str]] = {}
     for account in accounts:
-        number = epsilon(account)
-        number = number if number == "no bound" else f"epsilon {number}"
+        number = _enclosed(account)
         outside = "" if account.in_claim else "; outside the claim"
         key = f"{number} ({account.what}; {account.adjacency}, one {account.unit}{outside})"
         parts.setdefault(key, []).append(account.view)

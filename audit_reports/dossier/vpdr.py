@@ -16,7 +16,7 @@ from ...mechanisms.clipping import Clip
 from ...mechanisms.released.vpdr import AsReleasedVpdr
 from ...mechanisms.vpp import SumsAndCounts
 from .defects import defects
-from .objects import Account, accounted
+from .objects import Account, accounted, bound_of
 from .reference import (
     RefTable,
     ceilings,
@@ -155,7 +155,7 @@ def totals(system: AsReleasedVpdr) -> RefTable:
             for event in (textbook, _prototypes(vpp), _prototypes(igpp))
         ]
         joint = [
-            account(made.event(DIMENSION), adjacency="replace-one").epsilon(system.delta).upper
+            bound_of(made.event(DIMENSION), "replace-one").epsilon(system.delta).upper
             for made in (vpp, igpp)
         ]
         rows.append((eps, parts[0], parts[1] + choices, parts[2] + choices, *joint))

@@ -77,6 +77,11 @@ class Declaration:
                 f"release {computed[0]!r}: its formula needs a delta, but claim.delta is 0, which "
                 "Gaussian noise never gives; claim a delta > 0, or state sigma"
             )
+        if self.mpc is not None and self.claim.noise_from != "not stated":
+            raise ParameterError(
+                f'claim.noise_from is "{self.claim.noise_from}" beside [mpc], which has its own '
+                "noise_from; state it there alone"
+            )
         if self.claim.kind == "dp" and not self.release:
             raise ParameterError("a claim of differential privacy needs at least one [[release]]")
 

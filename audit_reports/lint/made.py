@@ -151,9 +151,9 @@ def pure_excess(
 
 
 def noise_stddevs(release: Release, sigma: float) -> list[float]:
-    """Noise per group, in the units of the release."""
+    """Noise per group, in the units of the release; in each group the same unless declared."""
     assumed = float(release.assumed_sensitivity or 0.0)
-    if release.clip_set == "ellipsoid":  # noise follows the radii
+    if release.noise_shape == "radii":
         return [sigma * assumed * radius for radius in release.group_norms]
     if not release.budget_shares:
         return [sigma * assumed] * max(1, len(release.group_norms))

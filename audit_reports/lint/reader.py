@@ -26,7 +26,7 @@ def load(path: Path) -> Declaration:
     except FileNotFoundError:
         raise ConfigError(
             f"there is no file {path}, and the name of a shipped declaration must be "
-            f"{check.suggest(str(path), shipped())}"
+            f"{_suggest(str(path))}"
         ) from None
     except IsADirectoryError:
         raise ConfigError(f"{path} is a folder; give a declaration (TOML)") from None
@@ -51,8 +51,19 @@ def system(name: str) -> Declaration:
         ConfigError: there is no such declaration; the closest name is given.
     """
     if name not in shipped():
-        raise ConfigError(f"the declaration must be {check.suggest(name, shipped())}")
+        raise ConfigError(f"the declaration must be {_suggest(name)}")
     return load(_SYSTEMS / f"{name}.toml")
+
+
+def _suggest(name: str) -> str:
+    """As `check.suggest`, but a system's own name stands for what it released."""
+    start = f"{name.casefold().replace('-', '_')}_"
+    own = [known for known in shipped() if known.startswith(start)]  # "as_..." comes before "sound"
+    if own:
+        return (
+            f"one of {', '.join(map(repr, shipped()))}, but is {name!r} (did you mean {own[0]!r}?)"
+        )
+    return check.suggest(name, shipped())
 
 
 def parse(data: dict[str, Any], *, name: str = "the declaration") -> Declaration:

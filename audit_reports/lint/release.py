@@ -14,6 +14,7 @@ Kind = Literal["gaussian", "pure", "none"]
 Clip = Literal["record", "batch", "upload", "none"]
 ClipSet = Literal["ball", "groups", "both", "ellipsoid"]
 Formula = Literal["given", "classical", "moments", "rdp", "exact"]
+NoiseShape = Literal["isotropic", "radii"]
 Divisor = Literal["not stated", "public", "noised", "private"]
 
 # What only another kind has.
@@ -47,8 +48,11 @@ class Release:
         clip_norm: bound of the clip: in L2 for kind "gaussian", in L1 for kind "pure".
         clips_weights: weights are clipped, not their change.
         clip_set: "ball" of `clip_norm`; "groups", each of `group_norms` by itself; "both"; or the
-            "ellipsoid" sum (norm of group g)^2/r_g^2 <= 1 with radii `group_norms`.
+            "ellipsoid" sum (norm of group g)^2/r_g^2 <= 1 with radii `group_norms`. Groups without
+            `budget_shares` and ellipsoids have no `clip_norm`.
         budget_shares: of each group; its noise is sigma times its sensitivity over their root.
+        noise_shape: of the noise on an ellipsoid: "isotropic", or "radii": group g has stddev
+            sigma * assumed_sensitivity * r_g, so that assumed_sensitivity counts radii.
         divisor: what the sum is divided by after the clip, the smallest if it varies;
             `divisor_source` says where that number comes from. For uploads with noise of their own
             (trust "local-noise") and for clipped batches only a divisor below 1 counts.
@@ -68,7 +72,8 @@ class Release:
         tensors: releases of this form from the same records at the same time.
         releases: at most so many times does one unit take part; with Poisson samples, the number
             of samples drawn.
-        rounds: rounds of [sampling] in which it is made; all of them if left out.
+        rounds: rounds of [sampling] in which it is made; all of them if left out. 0: outside of
+            them, to pay for tuning or for what is "accounted" (see `paid_by` there).
         per_round: how often one unit takes part in it within such a round.
         accounted_tensors: what the system's own accounting counts; likewise accounted_releases.
         joint: the accounting composes it with the other releases of the same data.
@@ -89,6 +94,7 @@ class Release:
     clips_weights: bool = False
     group_norms: tuple[float, ...] = ()
     budget_shares: tuple[float, ...] = ()
+    noise_shape: NoiseShape = "isotropic"
     divisor: float = 1.0
     divisor_source: Divisor = "public"
     records_per_unit: int | None = None
@@ -142,13 +148,14 @@ class Release:
             "records_per_unit": self.records_per_unit,
             "chosen": self.chosen,
             "answers": self.answers,
-            "rounds": self.rounds,
             "per_round": self.per_round,
             "dimension": self.dimension,
         }
         for name, count in counts.items():
             if count is not None:
                 check.count(**{where + name: count})
+        if self.rounds is not None:
+            check.whole(**{where + "rounds": self.rounds})
         for name, values in (("group_norms", self.group_norms), ("shares", self.budget_shares)):
             for value in values:
                 check.positive(**{where + name: value})
@@ -223,7 +230,20 @@ class Release:
             )
         if self.budget_shares and self.clip_set == "ellipsoid":
             raise ParameterError(
-                f"{where}budget_shares do not go with an ellipsoid, whose noise follows the radii"
+                f"{where}budget_shares do not go with an ellipsoid; its noise is isotropic, or "
+                'follows the radii with noise_shape = "radii"'
+            )
+        if self.noise_shape == "radii" and self.clip_set != "ellipsoid":
+            raise ParameterError(
+                f'{where}noise_shape = "radii" goes with clip_set = "ellipsoid", not with '
+                f'"{self.clip_set}"; the noise of groups follows budget_shares'
+            )
+        bare_groups = self.clip_set == "groups" and not self.budget_shares
+        if self.clip_norm is not None and (bare_groups or self.clip_set == "ellipsoid"):
+            raise ParameterError(
+                f'{where}clip_norm is {self.clip_norm:g}, but with clip_set = "{self.clip_set}" '
+                "group_norms alone bound the clip; drop clip_norm"
+                + (', or write clip_set = "both"' if bare_groups else "")
             )
         if self.budget_shares:
             check.same_length(

@@ -21,6 +21,7 @@ Trust = Literal["not stated", "local-noise", "secure-sum", "trusted-server"]
 Schedule = Literal["not stated", "fixed", "noised", "private"]
 Sampler = Literal["not stated", "all", "poisson", "shuffled", "fixed-size", "public-schedule"]
 Source = Literal["not stated", "public", "noised", "accounted", "private"]
+NoiseFrom = Literal["not stated", "clients", "server"]
 Generator = Literal["not stated", "system", "seeded", "reused"]
 
 VIEWS: tuple[str, ...] = get_args(View)
@@ -46,6 +47,8 @@ class Claim:
             holds the released model.
         covers: which releases, in words.
         unprotected: what is published although it depends on the data.
+        noise_from: with trust "secure-sum" and without [mpc]: who adds the noise to the sum.
+            Whoever adds it can subtract it.
     """
 
     kind: Literal["dp", "none"] = "dp"
@@ -58,6 +61,7 @@ class Claim:
     views: tuple[View, ...] = ()
     covers: str = NOT_STATED
     unprotected: tuple[str, ...] = ()
+    noise_from: NoiseFrom = "not stated"
     source: str = NOT_STATED
     refs: tuple[str, ...] = ()
 
@@ -71,6 +75,11 @@ class Claim:
             raise ParameterError(
                 "claim.mu is Gaussian differential privacy, which has no epsilon at claim.delta = "
                 "0; drop one of them"
+            )
+        if self.noise_from != "not stated" and self.trust != "secure-sum":
+            raise ParameterError(
+                f'claim.noise_from is "{self.noise_from}", which goes with trust = "secure-sum", '
+                f'not with "{self.trust}"; drop one of them'
             )
         if self.kind == "none" and (self.epsilon is not None or self.mu is not None):
             raise ParameterError(
@@ -141,7 +150,9 @@ class Component:
     Attributes:
         trained_on: "public" data, "noised" outputs of accounted releases, a mechanism that is
             itself "accounted", or "private" records without noise.
-        paid_by: names of the [[release]]s whose noise or budget that is; "accounted" needs them.
+        paid_by: names of the [[release]]s whose noise or budget that is. What is "noised" is
+            computed from these; what is "accounted" has releases of its own, outside the rounds
+            (`rounds = 0` there).
     """
 
     name: str
@@ -199,7 +210,8 @@ class Tuning:
     """[tuning]: on what parameters and the reported model were chosen.
 
     Attributes:
-        charged: runs on private data are accounted for, by the releases in `paid_by`.
+        charged: runs on private data are accounted for, by the releases in `paid_by`; those of the
+            reported run pay for that run alone, so that the others need their own (`rounds = 0`).
         reported: the result of a run "fixed" beforehand, or the "best" of several.
     """
 

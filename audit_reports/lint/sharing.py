@@ -5,7 +5,7 @@ from typing import Literal
 
 from ...accountant import check
 from ...accountant.errors import ParameterError
-from .sections import Schedule, View
+from .sections import NoiseFrom, Schedule, View
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +93,7 @@ class Mpc:
     headroom_checked: bool = False
     membership_changes: bool = False
     byzantine: Literal["not stated", "out-of-model", "checked"] = "not stated"
-    noise_from: Literal["not stated", "clients", "server"] = "not stated"
+    noise_from: NoiseFrom = "not stated"
     noise_shares: int | None = None
     compared_with_dp: bool = False
     opened: tuple[Opening, ...] = ()

@@ -9,6 +9,7 @@ from torch import Tensor
 from ...accountant.errors import ParameterError
 from ..base import Key, SeededKey
 from .finding import Finding
+from .inputs import named_tensors
 
 FROM_THE_LAST = "start each step from the weights that the step before it left"
 Clients = Callable[[Tensor, Key], Mapping[str, Tensor]]
@@ -27,10 +28,10 @@ def contamination(step: Clients, data: Tensor, *, key: Key | None = None) -> Fin
     clients = len(data)
     if clients < 2:
         raise ParameterError("contamination needs at least two clients")
-    before = dict(step(data, key))
+    before = named_tensors(step(data, key), "step")
     for j in range(clients):
         for what, changed in _changes(data, j):
-            after = dict(step(changed, key))
+            after = named_tensors(step(changed, key), "step")
             for name, value in before.items():
                 other = after[name]
                 same = (value == other) | (torch.isnan(value) & torch.isnan(other))

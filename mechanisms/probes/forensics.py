@@ -13,6 +13,7 @@ from ..base import Key, SeededKey, SystemKey
 from . import freshness, noise
 from .finding import Finding
 from .hook import Hook, Skipped
+from .inputs import fitting, named_tensors
 from .sensitivity import Pair, distance, sensitivity
 
 SHOWN = 8  # entries or clients of a tensor that are compared with each other
@@ -21,6 +22,8 @@ NEEDS_STDDEVS = "needs stddevs={name: standard deviation of the noise}"
 
 def forensics(hook: Hook) -> Iterator[Finding | Skipped]:
     """Freshness, sensitivity, variance, law, independence, reproducibility, last bits."""
+    if hook.clean is not None:
+        named_tensors(hook.clean(hook.data), "clean")
     yield from _fresh(hook)
     yield from _moves(hook)
     names = [name for name, stddev in hook.stddevs.items() if bool(_tensor(stddev).any())]
@@ -229,7 +232,8 @@ def _like(name: str, clean: Mapping[str, Tensor], sent: Tensor) -> Tensor:
 
 
 def _joined(hook: Hook, sent: Mapping[str, Tensor]) -> Tensor:
-    """All that leaves, but for what is declared to be public."""
+    """All that leaves, but for what is declared to be public; refuses what does not fit."""
+    fitting(hook.stddevs, named_tensors(sent, "step"))
     names = [n for n in sent if n not in hook.stddevs or bool(_tensor(hook.stddevs[n]).any())]
     if not names:
         raise ParameterError("everything that leaves is declared public; there is no noise to see")

@@ -2,12 +2,15 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 from torch import Tensor
 
+from ...accountant import check
+from ...accountant.errors import ParameterError
 from ..base import Key
 from . import outbox, replay, taint
+from .inputs import noise_scale
 from .noise import Law
 from .sensitivity import Pair
 
@@ -77,6 +80,21 @@ class Hook:
     program: replay.Program | None = None
     flow: tuple[Sequence[taint.Node], Sequence[str]] | None = None
     round_: Round | None = None
+
+    def __post_init__(self) -> None:
+        if self.law is not None:
+            check.one_of(get_args(Law), law=self.law)
+        check.count(draws=self.draws)
+        for name, value in (("mu", self.mu), ("epsilon", self.epsilon)):
+            if value is not None:
+                check.non_negative(**{name: value})
+        if not isinstance(self.stddevs, Mapping):
+            raise ParameterError(
+                f"stddevs must be {{name: stddev}}, but is {self.stddevs!r}.\n  Name each thing "
+                'that leaves as step does: stddevs={"out": ...}.'
+            )
+        for name, stddev in self.stddevs.items():
+            noise_scale(name, stddev)
 
 
 class Skipped(NamedTuple):

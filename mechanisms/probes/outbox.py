@@ -14,8 +14,10 @@ from torch import Tensor
 from ...accountant.errors import ParameterError
 from ..base import Key, SeededKey
 from .finding import Finding
+from .inputs import named_tensors, no_neighbour, same_data
 
 SCREENED, CONFIRMED = 4, 142
+PROBE = "release ledger"
 Step = Callable[[Any, Key], Mapping[str, Tensor]]
 
 
@@ -69,8 +71,8 @@ def outbox(step: Step, data: Any, neighbour: Any, keys: Sequence[Key] = ()) -> t
 def _run(step: Step, data: Any, neighbour: Any, keys: Sequence[Key]) -> tuple[Left, ...]:
     if len(keys) < 2:
         raise ParameterError(f"at least two keys are needed to see noise, but got {len(keys)}")
-    here = [dict(step(data, key)) for key in keys]
-    there = [dict(step(neighbour, key)) for key in keys]
+    here = [named_tensors(step(data, key), "step") for key in keys]
+    there = [named_tensors(step(neighbour, key), "step") for key in keys]
     names = list(dict.fromkeys(name for found in here + there for name in found))
     return tuple(_left(name, here, there) for name in names)
 
@@ -101,13 +103,19 @@ def _left(name: str, here: list[dict[str, Tensor]], there: list[dict[str, Tensor
 
 def unnoised(step: Step, data: Any, neighbour: Any, keys: Sequence[Key] = ()) -> Finding:
     """Fires where something that reads the data leaves without noise."""
+    if same_data(data, neighbour):
+        return no_neighbour(PROBE)
     left = outbox(step, data, neighbour, keys)
     bare = [item for item in left if item.bare]
     if not bare:
+        reads = any(item.reads_data for item in left)
         return Finding(
-            probe="release ledger",
+            probe=PROBE,
             fired=False,
-            text=f"{len(left)} tensors leave; those that read the data are noised",
+            text=f"{len(left)} tensors leave; those that read the data are noised"
+            if reads
+            else f"{len(left)} tensors leave; nothing differed on the neighbour, so that the probe "
+            "proves nothing",
             measured=0.0,
             declared=0.0,
         )
@@ -116,7 +124,7 @@ def unnoised(step: Step, data: Any, neighbour: Any, keys: Sequence[Key] = ()) ->
         for item in bare
     )
     return Finding(
-        probe="release ledger",
+        probe=PROBE,
         fired=True,
         text=f"un-noised entries that read the data leave: {shown}; no bound exists",
         fix="noise it, or do not let it leave; a public value must not be computed from the data",
@@ -146,7 +154,7 @@ def unpaid(
     free = [name for name in reads if name not in charged]
     fired = spent > listed * (1.0 + 1e-9)
     return Finding(
-        probe="release ledger",
+        probe=PROBE,
         fired=fired,
         text=f"{', '.join(reads)} read the data and cost {spent:.6g}; the account lists "
         f"{listed:.6g}" + (f", and nothing for {', '.join(free)}" if free else ""),

@@ -13,6 +13,7 @@ from torch import Tensor
 from ...accountant.errors import ParameterError
 from ..base import Key, SeededKey
 from .finding import Finding
+from .inputs import named_tensors, no_neighbour, same_data
 
 Privatise = Callable[[str, Tensor], Tensor]
 Program = Callable[[Any, Privatise], Mapping[str, Tensor]]
@@ -45,7 +46,9 @@ def post_processing(program: Program, data: Any, neighbour: Any, *, key: Key | N
         released.append((name, value + noise))
         return released[-1][1].clone()
 
-    before = dict(program(data, record))
+    if same_data(data, neighbour):
+        return no_neighbour(PROBE)
+    before = named_tensors(program(data, record), "program")
     if not released:
         raise ParameterError(
             "the program hands nothing to privatise; without a noised release there is nothing to "
@@ -67,7 +70,7 @@ def post_processing(program: Program, data: Any, neighbour: Any, *, key: Key | N
         return noised.clone()
 
     try:
-        after = dict(program(neighbour, replay))
+        after = named_tensors(program(neighbour, replay), "program")
     except _Diverged as error:
         return _finding([str(error)], len(released))
     moved = sorted(before.keys() ^ after.keys())

@@ -15,6 +15,7 @@ from ...accountant import check, gaussian
 from ...accountant.adjacency import ADJACENCIES, Adjacency
 from ...accountant.errors import ParameterError
 from .finding import Finding
+from .inputs import named_tensors, noise_scale
 
 Value = Tensor | Mapping[str, Tensor]
 BOUND_IT = "clip what one unit adds, and scale the noise to how far the whole release can move"
@@ -88,8 +89,13 @@ def distance(
         same = (left == right) | (torch.isnan(left) & torch.isnan(right))
         change = torch.where(same, 0.0, torch.where(torch.isnan(change), math.inf, change))
         if stddevs is not None:
+            if isinstance(stddevs, Mapping) and name not in stddevs:
+                raise ParameterError(
+                    f"stddevs has no {name!r}, which leaves; it has {sorted(stddevs)}.\n  Give its "
+                    "noise, or 0 for a public value."
+                )
             scale = stddevs[name] if isinstance(stddevs, Mapping) else stddevs
-            divisor = torch.as_tensor(scale, dtype=torch.float64)
+            divisor = noise_scale(name or "what leaves", scale)
             change = torch.where(change > 0.0, change / divisor, 0.0)
         parts.append(change.flatten())
     return float(torch.linalg.vector_norm(torch.cat(parts), ord=order))
@@ -123,7 +129,7 @@ def sensitivity(
         probe="sensitivity",
         fired=fired,
         text=f"measured {what} {largest:.6g} ({where}) against declared {declared:.6g}: "
-        f"ratio {ratio:.4g}",
+        f"ratio {ratio:.4g}" + ("" if largest else "; nothing differed: the probe proves nothing"),
         fix=BOUND_IT if fired else "",
         measured=largest,
         declared=declared,
@@ -171,7 +177,7 @@ def _farthest(
 
 
 def _named(value: Value) -> dict[str, Tensor]:
-    return {"": value} if isinstance(value, Tensor) else dict(value)
+    return {"": value} if isinstance(value, Tensor) else named_tensors(value, "the program")
 
 
 def _put(records: Tensor, i: int, value: Tensor | float) -> Tensor:

@@ -2,15 +2,19 @@
 
 import math
 from collections.abc import Iterator
+from statistics import NormalDist
 
-from ....accountant.digits import at_most
+from ....accountant.digits import at_least, at_most
 from .. import exact
 from ..declaration import Declaration
-from ..findings import Finding
+from ..exact import Facts
+from ..findings import Exact, Finding
 from ..sections import NOT_STATED
 from .common import finding, quoted
 
 _LARGE_DELTA = 1e-3
+# An attack with this false-positive rate and this share of missed members is as good as perfect.
+_FALSE_ALARMS, _FEWEST_MISSED = 1e-3, 1e-6
 
 
 def complete(d: Declaration) -> Iterator[Finding]:
@@ -36,22 +40,21 @@ def complete(d: Declaration) -> Iterator[Finding]:
     missing += [name for name in ("unit", "adjacency") if getattr(claim, name) is None]
     if missing:
         text = f"the claim does not state {', '.join(missing)}"
+        numbers: tuple[Exact, ...] = ()
         if "adjacency" in missing:
-            text += (
-                "; replacing a record moves a clipped sum twice as far as removing it, so that the "
-                "same noise gives two different epsilons"
+            numbers = exact.account_all(
+                d, Facts(sensitivity=True), "true sensitivity, the rest as the system accounts it"
             )
+            text += "; replacing a record moves a clipped sum twice as far as removing it"
+            if len({at_most(e.epsilon.upper, 5) for e in numbers}) > 1:
+                text += ", so that the same noise gives two different epsilons"
         yield finding(
             "D1",
             "error",
             "claim",
             text,
             f"state {', '.join(missing)} in [claim]",
-            exact=exact.account_all(
-                d, exact.ACCOUNTED, "the releases that the system accounts, as it counts them"
-            )
-            if "adjacency" in missing
-            else (),
+            exact=numbers,
             refs=claim.refs,
         )
     if claim.delta is not None and claim.delta > _LARGE_DELTA:
@@ -64,7 +67,39 @@ def complete(d: Declaration) -> Iterator[Finding]:
             "claim a delta far below one over the number of records",
             refs=claim.refs,
         )
+    yield from _empty(d)
     yield from _unstated(d, ("trust", "views", "covers"))
+
+
+def _empty(d: Declaration) -> Iterator[Finding]:
+    """D1: from some epsilon on the best attack that the claim allows is as good as perfect.
+
+    At false-positive rate a an (epsilon, delta)-DP claim allows false-negative rates down to
+    max(1 - delta - e^epsilon a, e^-epsilon (1 - delta - a)) (Kairouz, Oh & Viswanath,
+    arXiv:1311.0776, Theorem 2.1), and mu-GDP down to Phi(Phi^-1(1 - a) - mu). The second term of
+    the maximum decides here.
+    """
+    claim, limit, allowed = d.claim, _FEWEST_MISSED, []
+    if claim.epsilon is not None:
+        from_epsilon = math.log((1.0 - exact.delta(d) - _FALSE_ALARMS) / limit)
+        allowed.append(("epsilon", claim.epsilon, from_epsilon))
+    if claim.mu is not None:
+        normal = NormalDist()
+        from_mu = normal.inv_cdf(1.0 - _FALSE_ALARMS) - normal.inv_cdf(limit)
+        allowed.append(("mu", claim.mu, from_mu))
+    if allowed and all(value >= least for _, value, least in allowed):
+        shown = " and ".join(f"{name} {value:g}" for name, value, _ in allowed)
+        least = " and ".join(f"{name} {at_least(value, 3)}" for name, _, value in allowed)
+        yield finding(
+            "D1",
+            "warning",
+            "claim",
+            f"{shown} says nothing: from {least} on, an attack that wrongly names "
+            f"{_FALSE_ALARMS:g} of the non-members may name all members but {_FEWEST_MISSED:g} of "
+            "them (TPR 1 at that FPR, to six digits)",
+            "claim an epsilon of order 1, or say that there is no guarantee",
+            refs=claim.refs,
+        )
 
 
 def _unstated(d: Declaration, names: tuple[str, ...]) -> Iterator[Finding]:

@@ -1,5 +1,6 @@
 """D8: private data that reaches the outside without noise, whatever it is called."""
 
+import re
 from collections.abc import Iterator
 
 from .. import exact
@@ -65,7 +66,7 @@ def public_content(d: Declaration) -> Iterator[Finding]:
                 "drop public_content, and noise it or keep it; or declare what it really reads",
                 refs=release.refs,
             )
-        elif doubts := _doubts(release):
+        elif doubts := [*_doubts(release), *_suspicious(release)]:
             yield finding(
                 "D8",
                 "warning",
@@ -73,6 +74,16 @@ def public_content(d: Declaration) -> Iterator[Finding]:
                 f"{release.name}: {'; '.join(doubts)}",
                 f'write public_content = true and data = "{PUBLIC}" for what reads no private '
                 "record, and neither for anything else",
+                refs=release.refs,
+            )
+        elif release.public_content:
+            yield finding(
+                "D8",
+                "info",
+                f"release {release.name}",
+                f"that {release.name} holds nothing private is taken on trust: nothing else in the "
+                "declaration shows it",
+                "check in the code what it is computed from",
                 refs=release.refs,
             )
 
@@ -86,3 +97,24 @@ def _doubts(release: Release) -> list[str]:
     if release.data == PUBLIC and not release.public_content:
         found.append("its data is public, but it is not declared as public content")
     return found
+
+
+# What is usually computed from records, whatever it is called besides.
+_OF_RECORDS = (
+    *("accuracy", "activation", "count", "embedding", "error", "feature", "gradient", "histogram"),
+    *("label", "logit", "loss", "metric", "norm", "score", "statistic", "update", "upload"),
+)
+
+
+def _suspicious(release: Release) -> list[str]:
+    """A name that contradicts public content. A word list misses much, and proves nothing."""
+    if not release.public_content or release.kind != "none":
+        return []
+    words = re.findall(r"[a-z]+", release.name.casefold())
+    found = [w for w in _OF_RECORDS if any(x in (w, w + "s", w + "es") for x in words)]
+    if not found:
+        return []
+    return [
+        f"it is declared as public content, but its name says {', '.join(found)}, which are "
+        "usually computed from records (rename it if they are not)"
+    ]

@@ -9,8 +9,9 @@ from .. import exact
 from ..declaration import Declaration
 from ..exact import Facts
 from ..findings import Exact, Finding, Severity
+from ..release import Release
 from ..sections import Parameter
-from .common import finding, quoted, unpaid
+from .common import PAY, finding, only_itself, quoted, unpaid
 
 _DIVISORS: dict[str, tuple[Severity, str]] = {
     "private": (
@@ -30,18 +31,29 @@ _DIVISORS: dict[str, tuple[Severity, str]] = {
 }
 
 
+NAME_PAYERS = "name the noised [[release]]s that it is computed from in paid_by"
+
+
+def _gap(d: Declaration, source: str, paid_by: tuple[str, ...], shaped: list[Release]) -> str:
+    """Why nothing pays for what shapes these releases and has this source; empty if it is paid."""
+    if source == "public":
+        return ""
+    own = source == "accounted"
+    return unpaid(d, paid_by, own=own) or ("" if own else only_itself(d, shaped, paid_by))
+
+
 def parameters(d: Declaration) -> Iterator[Finding]:
     """D9: groups, counts, clip bounds, weights and divisors must be public or paid for."""
     for parameter in d.parameter:
         if parameter.source in ("public", "noised", "accounted"):
-            if parameter.source != "public" and (gap := unpaid(d, parameter.paid_by)):
-                named = parameter.source == "accounted" or parameter.paid_by
+            noised = [r for r in d.release if r.kind != "none"]
+            if gap := _gap(d, parameter.source, parameter.paid_by, noised):
                 yield finding(
                     "D9",
-                    "warning" if named else "info",
+                    "warning",
                     f"parameter {parameter.name}",
                     f"{parameter.name} is declared as {parameter.source}, but {gap}",
-                    "name the noised [[release]]s in paid_by",
+                    PAY if parameter.source == "accounted" else NAME_PAYERS,
                     refs=parameter.refs,
                 )
             continue
@@ -114,18 +126,21 @@ def inputs(d: Declaration) -> Iterator[Finding]:
         if component.trained_on == "public":
             continue
         if component.trained_on in ("noised", "accounted"):
-            gap = unpaid(d, component.paid_by)
-            doubtful = gap and (component.trained_on == "accounted" or component.paid_by)
+            gap = _gap(d, component.trained_on, component.paid_by, used)
+            own = component.trained_on == "accounted"
             yield finding(
                 "D10",
-                "warning" if doubtful else "info",
+                "warning" if gap else "info",
                 f"component {component.name}",
                 f"{component.name} is declared as {component.trained_on}, but {gap}"
-                if doubtful
+                if gap
+                else f"{component.name} is a mechanism of its own, counted as the releases that it "
+                "names"
+                if own
                 else f"{component.name} is free post-processing of accounted releases, as long as "
                 "no value without noise reaches it",
-                "name the noised [[release]]s in paid_by"
-                if doubtful
+                (PAY if own else NAME_PAYERS)
+                if gap
                 else "check in the code that nothing but noised values and public numbers enters "
                 "it",
                 refs=component.refs,

@@ -72,13 +72,14 @@ def tuning(d: Declaration) -> Iterator[Finding]:
             "tune on public data, fix the choice beforehand, or count all runs",
             refs=found.refs,
         )
-    elif found.charged and (gap := unpaid(d, found.paid_by)):
+    elif found.charged and (gap := unpaid(d, found.paid_by, own=True)):
         yield finding(
             "D12",
             "warning",
             "tuning",
             f"the runs behind the choice are said to be counted, but {gap}{note}",
-            "declare a [[release]] for these runs, and name it in tuning.paid_by",
+            "declare a [[release]] with rounds = 0 for these runs, outside the rounds of the "
+            "reported one, and name it in tuning.paid_by",
             refs=found.refs,
         )
 

@@ -52,9 +52,21 @@ def sampler(d: Declaration) -> Iterator[Finding]:
             'claim "zero-out" or "replace-one", with public sizes, or sample by Poisson',
             refs=s.refs,
         )
+    if s.accounted == "all":
+        if s.used != "all" and s.used != "poisson":
+            note = f" ({s.note})" if s.note else ""
+            yield finding(
+                "D7",
+                "info",
+                "sampling",
+                f"no amplification is claimed, and none is due: {_WHY[s.used]}{note}",
+                "count the participations of the most used contributor",
+                refs=s.refs,
+            )
+        return
     numbers = exact.account_all(d, Facts(sampling=True), "the sampler that runs")
     lower_rate = (s.rate or 1.0) > (s.accounted_rate or 1.0) and s.accounted == "poisson"
-    if s.accounted != "all" and (s.used != s.accounted or lower_rate):
+    if s.used != s.accounted or lower_rate:
         why = _WHY[s.used] or f"its rate is {s.rate:g}, above the accounted {s.accounted_rate:g}"
         yield finding(
             "D7",
@@ -65,7 +77,7 @@ def sampler(d: Declaration) -> Iterator[Finding]:
             exact=numbers,
             refs=s.refs,
         )
-    elif s.accounted != "all" and s.used != "poisson":
+    elif s.used != "poisson":
         yield finding(
             "D7",
             "warning",
@@ -74,15 +86,5 @@ def sampler(d: Declaration) -> Iterator[Finding]:
             "its numbers count every record in every release",
             "use the accountant's event for this sampler, and state the result as given",
             exact=numbers,
-            refs=s.refs,
-        )
-    elif s.used != "poisson" and s.used != "all":
-        note = f" ({s.note})" if s.note else ""
-        yield finding(
-            "D7",
-            "info",
-            "sampling",
-            f"no amplification is claimed, and none is due: {_WHY[s.used]}{note}",
-            "count the participations of the most used contributor",
             refs=s.refs,
         )

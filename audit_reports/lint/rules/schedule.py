@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from .. import exact
 from ..declaration import Declaration
 from ..findings import Finding
-from .common import finding
+from .common import finding, in_rounds
 
 
 def schedule(d: Declaration) -> Iterator[Finding]:
@@ -62,9 +62,21 @@ def counts(d: Declaration) -> Iterator[Finding]:
         rounds = d.sampling.rounds if release.rounds is None else release.rounds
         if rounds is None or release.kind == "none":
             continue
-        if d.sampling.participations is not None:
-            rounds = min(rounds, d.sampling.participations)
-        most, where = rounds * release.per_round, f"release {release.name}"
+        where = f"release {release.name}"
+        if release.rounds == 0:
+            if release.name not in _payers(d):
+                yield finding(
+                    "D5",
+                    "warning",
+                    where,
+                    "rounds = 0: it is made outside the rounds, but nothing names it in paid_by, "
+                    "so that what it is made for, and how often, is open",
+                    "name it in paid_by of what it pays for, or state its rounds",
+                    refs=release.refs,
+                )
+            continue
+        most = int(in_rounds(d, release))
+        rounds = most // release.per_round
         times = f" {release.per_round} times a round" if release.per_round > 1 else ""
         # of a public schedule without participations only the upper end is known
         public = d.sampling.used == "public-schedule" and d.sampling.participations is None
@@ -91,3 +103,9 @@ def counts(d: Declaration) -> Iterator[Finding]:
                 "state per_round if one round holds several releases; else correct the numbers",
                 refs=release.refs,
             )
+
+
+def _payers(d: Declaration) -> set[str]:
+    """Releases that something names in paid_by."""
+    lists = [p.paid_by for p in d.parameter] + [c.paid_by for c in d.component] + [d.tuning.paid_by]
+    return {name for names in lists for name in names}

@@ -58,7 +58,7 @@ def _local(d: Declaration) -> Iterator[Finding]:
             'write trust = "secure-sum"',
             d,
         )
-    if d.claim.unit in ("client", "user") and d.claim.adjacency == "add-remove":
+    if _whole(d) and d.claim.adjacency == "add-remove":
         yield _finding(
             "warning",
             f'with trust = "local-noise" a {d.claim.unit} that takes no part sends nothing, and '
@@ -79,12 +79,36 @@ def _secure_sum(d: Declaration) -> Iterator[Finding]:
             "noise the sums before they are opened, or drop the server from claim.views",
             d,
         )
+    adds = d.claim.noise_from if d.mpc is None else d.mpc.noise_from
+    if adds == "clients" and _whole(d) and d.claim.adjacency == "add-remove":
+        yield _finding(
+            "warning",
+            f"the clients add the noise, so that a {d.claim.unit} that is away takes its share "
+            'along: under "add-remove" neighbours differ in their noise too',
+            'claim "zero-out" or "replace-one" with a public list of participants',
+            d,
+        )
     if d.mpc is None:
         yield _finding(
             "info",
-            'trust = "secure-sum" rests on a protocol that is not declared: what it opens, who '
-            "adds the noise, and how many colluders it stands, is not checked here",
+            'trust = "secure-sum" rests on a protocol that is not declared: what it opens, and how '
+            "many colluders it stands, is not checked here",
             "declare [mpc] where it computes on polynomial shares",
+            d,
+        )
+    # an empty claim.views means every view
+    named = "server" in d.claim.views or not d.claim.views
+    if d.mpc is None and named and d.claim.noise_from != "clients":
+        known = d.claim.noise_from == "server"
+        yield _finding(
+            "error" if known else "warning",
+            "the server adds the noise to the sum, and the claim names it as an adversary: whoever "
+            "adds noise subtracts it"
+            if known
+            else "who adds the noise to the sum is not stated, and the claim names the server as "
+            "an adversary: if the server adds it, it subtracts it",
+            'let the clients add it, and write claim.noise_from = "clients"; or drop the server '
+            "from claim.views",
             d,
         )
 
@@ -101,6 +125,11 @@ def _trusted_server(d: Declaration) -> Iterator[Finding]:
         'drop "server" from claim.views, or write the trust that keeps such data from it',
         d,
     )
+
+
+def _whole(d: Declaration) -> bool:
+    """Whether the unit is one that takes part, or not, with all of its data."""
+    return d.claim.unit in ("client", "user")
 
 
 def _leave(names: tuple[str, ...]) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from privassay.accountant.digits import at_least, at_most
 from privassay.accountant.errors import ParameterError
 from privassay.audit_reports.cli.app import app
 from privassay.audit_reports.dossier.build import SYSTEMS, dossier, mode
@@ -184,6 +185,30 @@ def test_what_is_wrong_is_said_before_anything_is_computed(tmp_path):
     result = CliRunner().invoke(app, ["dossier", "vpdr", "--html", str(tmp_path / "no" / "a.html")])
     assert isinstance(result.exception, ParameterError)
     assert "does not exist" in str(result.exception)
+
+
+def test_a_folder_for_the_page_is_refused_before_anything_is_computed(tmp_path, monkeypatch):
+    from privassay.audit_reports.dossier import build
+
+    def never(*_):
+        raise AssertionError("the dossier was computed first")
+
+    monkeypatch.setattr(build, "dossier", never)
+    result = CliRunner().invoke(app, ["dossier", "vpdr", "--html", str(tmp_path)])
+    assert isinstance(result.exception, ParameterError)
+    assert "is a folder; name a file in it" in str(result.exception)
+
+
+def test_the_summary_names_both_ends_where_they_differ(made):
+    """A verdict quotes the lower end, rounded down; beside the upper one it read as a slip."""
+    for system in ("dp-fpl", "dp-fedlora"):
+        short = made[system].summary
+        for account in made[system].accounts:
+            ends = at_least(account.epsilon.lower), at_most(account.epsilon.upper)
+            if account.mode == "released" and account.in_claim and account.epsilon.upper < math.inf:
+                assert ends[0] != ends[1] and f"epsilon between {' and '.join(ends)} (" in (
+                    short.released
+                )
 
 
 @pytest.mark.parametrize("system", SYSTEMS)

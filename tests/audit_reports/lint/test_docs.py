@@ -22,8 +22,8 @@ def test_the_declaration_is_sound():
 
 def test_the_answers_have_the_epsilon_that_is_stated():
     (part,) = (p for p in PARTS if "release" in p)
-    claim = WHOLE["claim"] | {"epsilon": 27.1, "delta": 0.0}
-    sampling = WHOLE["sampling"] | {"rounds": 10}
+    claim = WHOLE["claim"] | {"epsilon": 10.84, "delta": 0.0}
+    sampling = WHOLE["sampling"] | {"rounds": 4}
     assert not loud(WHOLE | part | {"claim": claim, "sampling": sampling})
     part["release"][0]["pure_epsilon"] = 2.708
     assert "D2" in dict(loud(WHOLE | part | {"claim": claim, "sampling": sampling}))

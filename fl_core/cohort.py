@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -94,18 +95,21 @@ class Scheduled:
         Raises:
             ConfigError: a client is not there, or is named twice.
         """
-        wanted = torch.as_tensor(self.schedule(round), dtype=torch.int64)
-        names, position = wanted.sort()
-        clients, replicas = data.clients.cpu(), data.replicas.cpu()
-        if not bool(torch.isin(names, clients).all()) or len(names.unique()) < len(names):
+        wanted = np.asarray(self.schedule(round), dtype=np.int64)
+        position = wanted.argsort()
+        names = wanted[position]
+        clients, replicas = data.clients.cpu().numpy(), data.replicas.cpu().numpy()
+        at = names.searchsorted(clients).clip(max=max(len(names) - 1, 0))
+        rows = (names[at] == clients).nonzero()[0] if len(names) else names
+        there = np.zeros(len(names), dtype=bool)
+        there[at[rows]] = True
+        if not there.all() or (np.diff(names) == 0).any():
             raise ConfigError(
                 f"the schedule of round {round} names a client that is not there, or one twice: "
                 f"{wanted.tolist()}"
             )
-        at = torch.searchsorted(names, clients).clamp(max=max(len(names) - 1, 0))
-        rows = (names[at] == clients).nonzero()[:, 0] if len(names) else names
         rank = replicas[rows] * (len(names) + 1) + position[at[rows]]
-        return rows[rank.argsort()]
+        return torch.from_numpy(rows[rank.argsort(kind="stable")])
 
     @property
     def sampling_rate(self) -> None:

@@ -52,7 +52,7 @@ class Federation:
     key: Key
     protection: Protection = field(default_factory=Unprotected)
     cohort: Cohort = field(default_factory=Everyone)
-    chunk: int = 512
+    chunk: int = 128
     faults: Faults | None = None
 
     def __post_init__(self) -> None:

@@ -16,7 +16,7 @@ from ...accountant.errors import ConfigError
 from ...mechanisms.base import Key
 from ..clients import ClientData
 from ..counters import Counter
-from ..kernels.base import Kernel, Loss, Params, cross_entropy, difference, unflatten
+from ..kernels.base import Kernel, Loss, Params, cross_entropy, difference, flatten, unflatten
 from ..optimizers import Optimizer, PlainSgd
 from ..plan import Order, steps
 from ..private_training import train_privately
@@ -152,11 +152,10 @@ class FedAvg:
             divisor = received.weight.clamp(min=1.0).unsqueeze(1)
         else:
             divisor = torch.full_like(received.weight, self.divisor).unsqueeze(1)
-        change = unflatten(received.total / divisor, self.kernel.shapes())
-        rate = self.server_learning_rate
-        return {
-            name: (value.double() + rate * change[name]).to(value) for name, value in state.items()
-        }
+        shapes = self.kernel.shapes()
+        before = flatten({name: state[name] for name in shapes})
+        after = before.double() + (self.server_learning_rate / divisor) * received.total
+        return unflatten(after.to(before), shapes)
 
 
 def plain_sgd(learning_rate: float) -> Callable[[Params], Optimizer]:

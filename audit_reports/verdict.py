@@ -296,7 +296,7 @@ def _exceeds(claim: PrivacyClaim, proven: ProvenBound) -> str:
             f"exact accounting gives {name} between {value!r} and {upper!r}{at}: that it is within "
             f"the claimed {claimed!r} is not proven"
         )
-    return f"exact accounting gives {name} = {at_least(value)}{at}, above the claimed {claimed:g}"
+    return f"exact accounting gives {name} >= {at_least(value)}{at}, above the claimed {claimed:g}"
 
 
 def _within(claim: PrivacyClaim, proven: ProvenBound) -> str:

@@ -19,7 +19,7 @@ from ...accountant import check
 from ...accountant.errors import ConfigError
 from ..counters import Counter
 from . import per_record, stacked
-from .base import Context, Loss, Outputs, Params, clip_factors, one_each
+from .base import ByGradients, Context, Loss, Outputs, Params, clip_factors, one_each
 from .encode import Encode, call
 from .layers import Factors
 from .low_rank import with_term
@@ -27,7 +27,7 @@ from .stacked import Stacked
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Adapters:
+class Adapters(ByGradients):
     """Low-rank factors on linear layers of a frozen encoder, and a head.
 
     Parameters are named and shaped as in peft: `<layer>.lora_A.weight`, float[rank, in], and
@@ -179,21 +179,6 @@ class Adapters:
             for name, value in part.items():
                 found[name][rows] += value
         return found
-
-    def descend(
-        self,
-        params: Params,
-        x: Tensor,
-        y: Tensor,
-        weights: Tensor,
-        loss: Loss,
-        context: Context,
-        *,
-        learning_rate: float,
-    ) -> None:
-        """See `Kernel`."""
-        for name, value in self.gradients(params, x, y, weights, loss, context).items():
-            params[name].sub_(value, alpha=learning_rate)
 
     def _leaves(self, own: Params, groups: int) -> Params:
         """Factors with an axis of groups, float[rows, groups, ...], without a copy."""

@@ -86,6 +86,25 @@ class Kernel(Protocol):
         """One step of plain SGD, in place."""
 
 
+class ByGradients:
+    """`descend` for kernels without a shorter way than their gradients."""
+
+    def descend(
+        self: Kernel,
+        params: Params,
+        x: Tensor,
+        y: Tensor,
+        weights: Tensor,
+        loss: Loss,
+        context: Context,
+        *,
+        learning_rate: float,
+    ) -> None:
+        """See `Kernel`."""
+        for name, value in self.gradients(params, x, y, weights, loss, context).items():
+            params[name].sub_(value, alpha=learning_rate)
+
+
 def rows_of(params: Mapping[str, Tensor], rows: slice) -> Params:
     """Views of some rows; writing to them writes to `params`."""
     return {name: value[rows] for name, value in params.items()}

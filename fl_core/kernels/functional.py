@@ -15,12 +15,12 @@ from torch.func import functional_call, grad, vmap
 from ...accountant import check
 from ...accountant.errors import ConfigError
 from ..counters import Counter
-from .base import Context, Loss, Outputs, Params, clip_factors
+from .base import ByGradients, Context, Loss, Outputs, Params, clip_factors
 from .per_record import blocks, require_records_apart, squares, weighted_sums
 
 
 @dataclass(frozen=True, eq=False)
-class Functional:
+class Functional(ByGradients):
     """A module whose trainable parameters have a copy in each row.
 
     Parameters that need no gradient, and buffers, are shared by all rows and stay as they are.
@@ -113,21 +113,6 @@ class Functional:
             for name, value in weighted_sums(each, clipped).items():
                 found[name][rows] += value
         return found
-
-    def descend(
-        self,
-        params: Params,
-        x: Tensor,
-        y: Tensor,
-        weights: Tensor,
-        loss: Loss,
-        context: Context,
-        *,
-        learning_rate: float,
-    ) -> None:
-        """See `Kernel`."""
-        for name, value in self.gradients(params, x, y, weights, loss, context).items():
-            params[name].sub_(value, alpha=learning_rate)
 
     def _rows(self, x: Tensor) -> list[slice]:
         """Blocks of whole rows: what a module makes of a row's batch is not cut."""

@@ -17,7 +17,7 @@ from ...accountant.errors import ConfigError
 from ..counters import Counter
 from ..models.text_tower import ClassText
 from . import per_record
-from .base import Context, Loss, Outputs, Params, clip_factors, one_each
+from .base import ByGradients, Context, Loss, Outputs, Params, clip_factors, one_each
 
 Score = Callable[[Tensor, Tensor], Tensor]
 """(x float[rows, batch, ...], text float[rows, groups, prompts, classes, dim]) -> cosines.
@@ -65,7 +65,7 @@ def cosine(x: Tensor, text: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Prompts:
+class Prompts(ByGradients):
     """Contexts of a frozen dual encoder; a `Kernel`.
 
     Attributes:
@@ -187,21 +187,6 @@ class Prompts:
         return per_record.weighted_sums(
             each, clip_factors(per_record.squares(each), weights, clip_norm)
         )
-
-    def descend(
-        self,
-        params: Params,
-        x: Tensor,
-        y: Tensor,
-        weights: Tensor,
-        loss: Loss,
-        context: Context,
-        *,
-        learning_rate: float,
-    ) -> None:
-        """See `Kernel`."""
-        for name, value in self.gradients(params, x, y, weights, loss, context).items():
-            params[name].sub_(value, alpha=learning_rate)
 
     @property
     def _most(self) -> int:

@@ -28,12 +28,6 @@ def alignment_loss(features: Tensor, prototypes: Tensor) -> Tensor:
     return loss
 
 
-def soft_clip(features: Tensor, radius: float, tau: float = 0.05) -> Tensor:
-    """DCR's clip: features * min(1, R / (|f| + tau R)); the identity below (1 - tau) R."""
-    norms: Tensor = torch.linalg.vector_norm(features, dim=-1, keepdim=True)
-    return features * (radius / (norms + tau * radius)).clamp(max=1.0)
-
-
 def first_neighbour_clusters(rows: Tensor) -> Tensor:
     """int64[n]: the first partition of FINCH, components of first cosine neighbours.
 

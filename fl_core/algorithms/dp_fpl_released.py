@@ -36,8 +36,13 @@ class ReleasedDpFpl:
         scale: of the cosines.
         system: the mechanism: clip, noise, shared state, aliasing, sign, seed.
         rank: of the refactoring.
-        view: whose account goes into the ledger; "server" has none.
+        view: whose account goes into the ledger; "server" has none. A peer sees no more than the
+            broadcast only where nothing is shared but that: with shared state its own prompt is
+            moved by the others' noisy factors.
         stddev: of the first prompts.
+
+    Raises:
+        ConfigError: the view of a peer, with shared state.
     """
 
     text: ClassText
@@ -49,6 +54,11 @@ class ReleasedDpFpl:
 
     def __post_init__(self) -> None:
         check.count(rank=self.rank)
+        if self.view == "peer" and "shared" in (self.system.state, self.system.buffer):
+            raise ConfigError(
+                "with shared state a peer's own prompt holds what the others released: it sees as "
+                "much as an outsider.\n  Account for view='outsider'."
+            )
 
     @property
     def kernel(self) -> Prompts:
@@ -56,7 +66,9 @@ class ReleasedDpFpl:
         form = one_context(self.text.length, self.text.tower.width)
         return Prompts(text=self.text, form=form, scale=self.scale, stddev=self.stddev)
 
-    def run(self, data: ClientData, ledger: Ledger, key: Key) -> Iterator[Training]:
+    def run(
+        self, data: ClientData, ledger: Ledger, key: Key, *, name: str = ""
+    ) -> Iterator[Training]:
         """The program's state after each of `system.rounds` rounds.
 
         Each client is cut to the size of the smallest, and only full batches are used.
@@ -66,17 +78,27 @@ class ReleasedDpFpl:
             ledger: gets the account of `view` for all rounds before the first one.
             key: of first prompts, orders, refactoring and, unless the system has a public seed,
                 of the noise.
+            name: hash of what determines the run, needed for a ledger that holds releases already.
 
         Raises:
-            ConfigError: several replicas, or a client without a full batch.
+            ConfigError: several replicas, a client without a full batch, virtual clients, a ledger
+                of another unit than the example, or a name is missing.
         """
+        if ledger.unit != "example" or data.virtual:
+            raise ConfigError(
+                "the program bounds one example that one client holds, but the ledger is for one "
+                f"{ledger.unit}, and the clients are {'virtual' if data.virtual else 'real'}.\n"
+                "  Use a ledger for one example, and deal records out once."
+            )
+        if not name and ledger.entries:
+            raise ConfigError("give the run a name: the ledger holds releases of another already")
         size, least = self.system.batch, int(data.lengths.min()) if len(data) else 0
         if least < size or len(data.replicas.unique()) != 1:
             raise ConfigError(
                 f"the program needs one replica and at least a batch of {size} records from each "
                 f"client, but the smallest of {len(data)} has {least}"
             )
-        ledger.write([self._entry(key)])
+        ledger.write([self._entry(key, name)])
         nobody = torch.zeros(1, dtype=torch.int64, device=data.clients.device)
         shared = self._drawn(key, "shared prompt", nobody, nobody)[0]
         now = start(shared, self._drawn(key, "personal prompt", data.clients, data.replicas))
@@ -110,9 +132,10 @@ class ReleasedDpFpl:
     def _drawn(self, key: Key, purpose: str, clients: Tensor, replicas: Tensor) -> Tensor:
         return self.kernel.initial(Counter.of(key, purpose), clients, replicas)["context"]
 
-    def _entry(self, key: Key) -> LedgerEntry:
+    def _entry(self, key: Key, name: str) -> LedgerEntry:
+        run = f" of run {name[:16]}" if name else ""
         return LedgerEntry(
-            release=f"DP-FPL as released, all rounds, as seen by: {self.view}",
+            release=f"DP-FPL as released, all rounds, as seen by: {self.view}{run}",
             client=EVERYONE,
             label="",
             round=0,

@@ -52,8 +52,14 @@ class NoiseInside:
         """The algorithm must add this noise; over several rounds, everybody must take part.
 
         Raises:
-            ConfigError: late comers would not be accounted, or it is another algorithm's account.
+            ConfigError: late comers would not be accounted, uploads are weighted by what the
+                clients hold, or it is another algorithm's account.
         """
+        if not algorithm.weights_are_public:
+            raise ConfigError(
+                "uploads are weighted or divided by what the clients hold: these counts would "
+                "leave without noise.\n  Use equal weights and a public divisor."
+            )
         if self.period > 1 and not isinstance(cohort, Everyone):
             raise ConfigError(
                 f"the cost of {self.period} rounds is written before the first of them, for those "

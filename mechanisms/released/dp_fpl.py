@@ -211,8 +211,9 @@ class AsReleasedDpFpl:
         every client to another size, so that accounting under add-remove is refused.
 
         Args:
-            view: "peer" sees the broadcast, "outsider" the personal prompt too; "server" sees
-                uploads without noise.
+            view: "peer" is who sees the broadcast and nothing else: with shared state a client's
+                own prompt holds more, and it is an "outsider", who sees the personal prompt too;
+                "server" sees uploads without noise.
             moved: how far one example moves a clipped gradient under zero-out, in units of C/B, one
                 of `moves`; `worst_move` if None, with the batch clip 2B (P1), whatever happens to
                 the example: under replace-one accounting doubles it. 1 is what the paper counts,

@@ -361,6 +361,9 @@ def test_clients_that_train_with_dp_sgd_are_accounted_and_noised(data):
     other = {"algorithm": fedavg(1.0, private=small)}
     with pytest.raises(ConfigError, match="does not add the noise that this account is of"):
         go(data, book_of_examples(), **(settings | other))
+    with pytest.raises(ConfigError, match="these counts would"):
+        counted = fedavg("examples", private=private)
+        go(data, book_of_examples(), **(settings | {"algorithm": counted}))
     with pytest.raises(ConfigError, match="adds no noise"):
         go(data, book_of_examples(), **(settings | {"algorithm": fedavg(1.0)}))
     other["protection"] = other["algorithm"].protection()

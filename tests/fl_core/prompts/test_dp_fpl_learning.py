@@ -7,7 +7,7 @@ import torch
 from scipy import stats
 
 import privassay as pa
-from privassay.accountant.errors import ConfigError, UnsupportedEventError
+from privassay.accountant.errors import ConfigError, LedgerError, UnsupportedEventError
 from privassay.fl_core.algorithms.dp_fpl import DpFpl, without_records
 from privassay.fl_core.algorithms.dp_fpl_released import ReleasedDpFpl
 from privassay.fl_core.algorithms.prompt_evaluation import accuracy
@@ -240,6 +240,25 @@ def other_records(data, client):
     own = data.index[client, : data.lengths[client]]
     x[own] = x[own].flip(0) * torch.tensor([1.0, -1.0] * 6)
     return replace(data, x=x)
+
+
+def test_the_released_program_is_accounted_as_it_runs_or_not_at_all(text):
+    data = some_clients((4, 4, 4))
+    program = released(text)
+    with pytest.raises(ConfigError, match="as much as an outsider"):
+        replace(program, view="peer")
+    assert replace(released(text, state="per_client", buffer="per_client"), view="peer")
+    for unit in ("client", "user"):
+        with pytest.raises(ConfigError, match=f"ledger is for one {unit}"):
+            next(program.run(data, pa.Ledger(adjacency="zero-out", unit=unit), KEY))
+    book = pa.Ledger(adjacency="zero-out", unit="example")
+    with pytest.raises(ConfigError, match="virtual"):
+        next(program.run(replace(data, virtual=True), book, KEY))
+    list(program.run(data, book, KEY))
+    with pytest.raises(ConfigError, match="give the run a name"):
+        next(program.run(other_records(data, 0), book, KEY))
+    with pytest.raises(LedgerError, match="already used"):  # other values under the same noise
+        next(program.run(other_records(data, 0), book, KEY, name="other"))
 
 
 def test_stale_gradient_gives_every_client_the_last_ones_step(text):

@@ -9,7 +9,7 @@ import sys
 import typer
 
 from ...accountant.errors import AuditError
-from . import accounting, assets, blackbox, compare, lint, records, runs
+from . import accounting, assets, blackbox, compare, lint, records, runs, selftest
 
 app = typer.Typer(
     name="privassay",
@@ -19,7 +19,7 @@ app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
 )
-for module in (runs, compare, accounting, blackbox, lint, records, assets):
+for module in (runs, compare, accounting, blackbox, lint, records, selftest, assets):
     module.register(app)
 
 

@@ -107,9 +107,9 @@ def _known(kind: str) -> dict[str, str]:
 
         return {name: _summary(home) for name, home in MECHANISMS.items()}
     if kind == "attacks":
-        from ...attacks.catalog import ATTACKS
+        from ...attacks.catalog import homes
 
-        return {name: _summary(home) for name, home in ATTACKS.items()}
+        return {name: _summary(home) for name, home in homes().items()}
     if kind == "events":
         from ...accountant.event_json import _CLASSES
 

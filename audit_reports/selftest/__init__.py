@@ -1,0 +1,1 @@
+"""Do the attacks work, and do they stay below what is proven? `privassay selftest attacks`."""

@@ -1,0 +1,108 @@
+"""Run the controls of all attacks, or of some."""
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from importlib import import_module
+from typing import cast
+
+from ...accountant import check
+from ...attacks.catalog import homes
+from .control import Control
+from .judge import Judgement, Kind, judge
+
+FAMILIES = (
+    "membership",
+    "white_box",
+    "federated",
+    "prototypes",
+    "gradients",
+    "prompts",
+    "language",
+)
+KINDS: tuple[Kind, ...] = ("positive", "noise", "bounded")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """One control, run.
+
+    Attributes:
+        family: file of the controls.
+        attack, adversary, setting: as in `Control`.
+        kind: "positive", "noise" or "bounded".
+        seed: of the control.
+        judgement: how it came out.
+        seconds: wall time.
+    """
+
+    family: str
+    attack: str
+    adversary: str
+    setting: str
+    kind: Kind
+    seed: int
+    judgement: Judgement
+    seconds: float
+
+
+def controls(only: Iterable[str] = ()) -> list[tuple[str, Control]]:
+    """(family, control) of the attacks or families named in `only`, or of all.
+
+    Raises:
+        ParameterError: a name that is neither.
+    """
+    wanted, known = set(only), {*FAMILIES, *homes()}
+    for name in sorted(wanted):
+        check.one_of(sorted(known), only=name)
+    found = []
+    for family in FAMILIES:
+        module = import_module(f"privassay.audit_reports.selftest.{family}")
+        for control in cast(tuple[Control, ...], module.CONTROLS):
+            if not wanted or wanted & {family, control.attack}:
+                found.append((family, control))
+    return found
+
+
+def run(
+    chosen: list[tuple[str, Control]],
+    *,
+    seed: int = 0,
+    say: Callable[[Result, int, int], None] | None = None,
+) -> list[Result]:
+    """Run every control of every attack in `chosen`, one after the other.
+
+    Args:
+        chosen: of `controls`.
+        seed: of all of them; what passes for one seed passes for all but one in a hundred.
+        say: is told each result, its number and how many there are.
+    """
+    from ...fl_core.simulate import one_thread
+
+    work = [
+        (family, control, kind, run_one)
+        for family, control in chosen
+        for kind in KINDS
+        if (run_one := getattr(control, kind)) is not None
+    ]
+    results = []
+    with one_thread():
+        for number, (family, control, kind, run_one) in enumerate(work, start=1):
+            start = time.monotonic()
+            judgement = judge(
+                kind, run_one(seed), at_least=control.at_least, reaches=control.reaches
+            )
+            result = Result(
+                family=family,
+                attack=control.attack,
+                adversary=control.adversary,
+                setting=control.setting,
+                kind=kind,
+                seed=seed,
+                judgement=judgement,
+                seconds=round(time.monotonic() - start, 3),
+            )
+            results.append(result)
+            if say is not None:
+                say(result, number, len(work))
+    return results

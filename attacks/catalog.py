@@ -7,9 +7,20 @@ from typing import Any
 from ..accountant import check
 
 ATTACKS: dict[str, str] = {
+    "deep_leakage": "privassay.attacks.inversion.gradients.dlg:DeepLeakage",
+    "gradient_likelihood": (
+        "privassay.attacks.inversion.gradients.gradient_likelihood:GradientLikelihood"
+    ),
     "informed_linear": "privassay.attacks.membership.informed_linear:InformedLinear",
+    "input_span": "privassay.attacks.inversion.gradients.input_span:InputSpan",
+    "inverting_gradients": (
+        "privassay.attacks.inversion.gradients.inverting_gradients:InvertingGradients"
+    ),
+    "label_recovery": "privassay.attacks.inversion.gradients.label_recovery:LabelRecovery",
+    "linear_analytic": "privassay.attacks.inversion.gradients.linear_analytic:LinearAnalytic",
     "prototype_distance": "privassay.attacks.membership.prototype_distance:PrototypeDistance",
     "prototype_inversion": "privassay.attacks.inversion.prototype:invert",
+    "token_bag": "privassay.attacks.inversion.gradients.token_bag:TokenBag",
 }
 
 

@@ -17,6 +17,7 @@ FAMILIES = (
     "federated",
     "prototypes",
     "gradients",
+    "adapter_gradients",
     "prompts",
     "language",
 )

@@ -1,0 +1,1 @@
+"""Which records made this gradient?"""

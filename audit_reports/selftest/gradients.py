@@ -1,0 +1,250 @@
+"""Controls of the attacks on gradients: one client, one step, one record or a few.
+
+Each trial is a client of its own: a record is drawn at random, the adversary has it and 99 others
+of the pool in random order, and must say which it was. Blind, that is one in a hundred, whatever
+the adversary knows of the pool.
+"""
+
+from collections.abc import Callable
+from functools import cache
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from .control import Control, Found
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ...attacks.inversion.gradients.view import GradientView
+    from ...fl_core.kernels.base import Params
+    from ...fl_core.kernels.stacked import Stacked
+
+CANDIDATES = 100
+SIGMA = 1.0  # noise over clip bound in the bounded runs: 2 / SIGMA if a record is replaced
+
+
+class _Game(NamedTuple):
+    """Clients, and what their adversaries choose from.
+
+    Attributes:
+        x: float[trials, batch, 64]. y: int64[trials, batch].
+        candidates: float[trials, M, 64]. labels: int64[trials, M].
+        truth: int64[trials], place of the first record among the candidates.
+    """
+
+    x: "Tensor"
+    y: "Tensor"
+    candidates: "Tensor"
+    labels: "Tensor"
+    truth: "Tensor"
+
+
+@cache
+def _digits() -> "tuple[Tensor, Tensor]":
+    import torch
+    from sklearn.datasets import load_digits
+
+    x, y = load_digits(return_X_y=True)
+    return torch.from_numpy(x / 16.0).float(), torch.from_numpy(y).long()
+
+
+def _game(trials: int, seed: int, *, batch: int = 1) -> _Game:
+    import torch
+
+    x, y = _digits()
+    draw = torch.Generator().manual_seed(seed)
+    order = torch.rand(trials, len(x), generator=draw).argsort(dim=1)[:, : CANDIDATES + batch - 1]
+    truth = torch.randint(CANDIDATES, (trials,), generator=draw)
+    first = order[torch.arange(trials), truth]  # the target, wherever it stands
+    batches = torch.cat([first[:, None], order[:, CANDIDATES:]], dim=1)
+    among = order[:, :CANDIDATES]
+    return _Game(x[batches], y[batches], x[among], y[among], truth)
+
+
+def _model(trials: int, seed: int, hidden: int = 32) -> "tuple[Stacked, Params]":
+    import torch
+
+    from ...fl_core.counters import Counter
+    from ...fl_core.kernels.stacked import mlp
+    from ...mechanisms.base import SeededKey
+
+    kernel = mlp((64, hidden, 10))
+    one = torch.zeros(1, dtype=torch.int64)
+    params = kernel.initial(Counter.of(SeededKey(seed), "model"), one, one)
+    return kernel, {name: value.expand(trials, *value.shape[1:]) for name, value in params.items()}
+
+
+def _view(
+    game: _Game, kernel: "Stacked", params: "Params", *, protection: str, seed: int
+) -> "GradientView":
+    """The gradients as they are, pure noise, or each clipped to 1 with noise of `SIGMA`."""
+    import torch
+
+    from ...attacks.inversion.gradients.view import GradientView
+    from ...fl_core.kernels.base import cross_entropy
+
+    trials, batch = game.y.shape
+    weights = torch.full((trials, batch), 1.0 / batch)
+    found = kernel.gradients(params, game.x, game.y, weights, cross_entropy, {})
+    seen = protected(found, protection, seed)
+    return GradientView(gradients=seen, params=params, batch=batch)
+
+
+def protected(found: "Params", protection: str, seed: int) -> "Params":
+    """The gradients as they are ("none"), clipped to 1 together with noise, or noise alone."""
+    import torch
+
+    if protection == "none":
+        return found
+    draw = torch.Generator().manual_seed(seed + 1)
+    length = torch.cat([v.flatten(1) for v in found.values()], dim=1).norm(dim=1)
+    factor = (1.0 / length).clamp(max=1.0) if protection == "noisy" else 0.0 * length
+    return {
+        name: value * factor.view(-1, *[1] * (value.ndim - 1))
+        + SIGMA * torch.randn(value.shape, generator=draw)
+        for name, value in found.items()
+    }
+
+
+def identified(scores: "Tensor", truth: "Tensor", mu: float | None = None) -> Found:
+    """How often float[trials, M] scores are largest at int64[trials] places."""
+    hits = int((scores.argmax(dim=1) == truth).sum())
+    return Found(hits=hits, trials=len(truth), chance=1.0 / CANDIDATES, mu=mu)
+
+
+def _linear(protection: str) -> Callable[[int], Found]:
+    def run(seed: int) -> Found:
+        from ...attacks.inversion.gradients.linear_analytic import LinearAnalytic
+
+        trials = 400
+        game, (kernel, params) = _game(trials, seed), _model(trials, seed)
+        view = _view(game, kernel, params, protection=protection, seed=seed)
+        scores = LinearAnalytic().score(view, game.candidates)
+        return identified(scores, game.truth, 2.0 / SIGMA if protection == "noisy" else None)
+
+    return run
+
+
+def _informed(protection: str) -> Callable[[int], Found]:
+    def run(seed: int) -> Found:
+        from ...attacks.inversion.gradients.gradient_likelihood import GradientLikelihood
+        from ...attacks.inversion.gradients.matching import forward_of
+
+        trials = 200
+        game, (kernel, params) = _game(trials, seed), _model(trials, seed)
+        view = _view(game, kernel, params, protection=protection, seed=seed)
+        attack = GradientLikelihood(
+            forward=forward_of(kernel),
+            classes=10,
+            labels=game.labels,
+            clip_norm=float("inf") if protection == "none" else 1.0,
+        )
+        scores = attack.score(view, game.candidates)
+        return identified(scores, game.truth, 2.0 / SIGMA if protection == "noisy" else None)
+
+    return run
+
+
+def _matched(kind: str, protection: str) -> Callable[[int], Found]:
+    def run(seed: int) -> Found:
+        import torch
+
+        from ...attacks.inversion.gradients.dlg import DeepLeakage
+        from ...attacks.inversion.gradients.inverting_gradients import InvertingGradients
+        from ...attacks.inversion.gradients.matching import forward_of
+
+        trials = 100 if kind == "cosine" else 30
+        game, (kernel, params) = _game(trials, seed), _model(trials, seed)
+        view = _view(game, kernel, params, protection=protection, seed=seed)
+        draw = torch.Generator().manual_seed(seed + 2)
+        start = 0.5 + 0.1 * torch.randn(game.x.shape, generator=draw)
+        attack: Any
+        if kind == "cosine":
+            attack = InvertingGradients(
+                forward=forward_of(kernel),
+                start=start,
+                labels=game.y,
+                classes=10,
+                bounds=(0.0, 1.0),
+                steps=120,
+            )
+        else:
+            attack = DeepLeakage(forward=forward_of(kernel), start=start, classes=10)
+        scores = attack.score(view, game.candidates)
+        return identified(scores, game.truth, 2.0 / SIGMA if protection == "noisy" else None)
+
+    return run
+
+
+def _labels(protection: str) -> Callable[[int], Found]:
+    """A hit: of two classes, one in the batch of 8 and one not, the one that was in it."""
+
+    def run(seed: int) -> Found:
+        import torch
+
+        from ...attacks.inversion.gradients.label_recovery import LabelRecovery
+
+        trials = 400
+        game, (kernel, params) = _game(trials, seed, batch=8), _model(trials, seed)
+        view = _view(game, kernel, params, protection=protection, seed=seed)
+        public, _ = _digits()
+        some = {name: value[:1] for name, value in params.items()}
+        predicted = kernel.outputs(some, public[None, :200]).logits[0].softmax(dim=1).mean(dim=0)
+        draw = torch.Generator().manual_seed(seed + 3)
+        present = torch.zeros(trials, 10).scatter_(1, game.y, 2.0)
+        other = (torch.rand(trials, 10, generator=draw) - present).argmax(dim=1)
+        swap = torch.rand(trials, generator=draw) < 0.5
+        pair = torch.stack([game.y[:, 0], other], dim=1)
+        pair = torch.where(swap[:, None], pair.flip(1), pair)
+        counts = LabelRecovery(layer="2", predicted=predicted).score(view, pair)
+        hits = int((counts.argmax(dim=1) == swap.long()).sum())
+        return Found(hits=hits, trials=trials, chance=0.5)
+
+    return run
+
+
+CONTROLS: tuple[Control, ...] = (
+    Control(
+        attack="linear_analytic",
+        adversary="server",
+        setting="gradient of a network for digits, one record, 100 candidates",
+        positive=_linear("none"),
+        noise=_linear("noise"),
+        bounded=_linear("noisy"),
+        at_least=0.99,
+    ),
+    Control(
+        attack="gradient_likelihood",
+        adversary="server",
+        setting="gradient of a network for digits, one record, 100 candidates and their labels",
+        positive=_informed("none"),
+        noise=_informed("noise"),
+        bounded=_informed("noisy"),
+        at_least=0.99,
+    ),
+    Control(
+        attack="inverting_gradients",
+        adversary="server",
+        setting="gradient of a network for digits, one record of known label, 100 candidates",
+        positive=_matched("cosine", "none"),
+        noise=_matched("cosine", "noise"),
+        bounded=_matched("cosine", "noisy"),
+        at_least=0.9,
+    ),
+    Control(
+        attack="deep_leakage",
+        adversary="server",
+        setting="gradient of a network for digits, one record of unknown label, 100 candidates",
+        positive=_matched("dlg", "none"),
+        noise=_matched("dlg", "noise"),
+        bounded=_matched("dlg", "noisy"),
+        at_least=0.7,
+    ),
+    Control(
+        attack="label_recovery",
+        adversary="server",
+        setting="gradient of a network for digits, 8 records; which of two classes was there",
+        positive=_labels("none"),
+        noise=_labels("noise"),
+        at_least=0.9,
+    ),
+)

@@ -7,20 +7,30 @@ from typing import Any
 from ..accountant import check
 
 ATTACKS: dict[str, str] = {
+    "attack_p": "privassay.attacks.membership.attack_p:AttackP",
+    "bavaria": "privassay.attacks.membership.bavaria:BaVarIA",
+    "calibrated_loss": "privassay.attacks.membership.calibrated:CalibratedLoss",
+    "confidence": "privassay.attacks.membership.loss:Confidence",
     "deep_leakage": "privassay.attacks.inversion.gradients.dlg:DeepLeakage",
+    "entropy": "privassay.attacks.membership.loss:Entropy",
     "gradient_likelihood": (
         "privassay.attacks.inversion.gradients.gradient_likelihood:GradientLikelihood"
     ),
     "informed_linear": "privassay.attacks.membership.informed_linear:InformedLinear",
-    "input_span": "privassay.attacks.inversion.gradients.input_span:InputSpan",
     "inverting_gradients": (
         "privassay.attacks.inversion.gradients.inverting_gradients:InvertingGradients"
     ),
+    "label_only": "privassay.attacks.membership.label_only:LabelOnly",
     "label_recovery": "privassay.attacks.inversion.gradients.label_recovery:LabelRecovery",
     "linear_analytic": "privassay.attacks.inversion.gradients.linear_analytic:LinearAnalytic",
+    "lira": "privassay.attacks.membership.lira:Lira",
+    "loss": "privassay.attacks.membership.loss:Loss",
     "prototype_distance": "privassay.attacks.membership.prototype_distance:PrototypeDistance",
     "prototype_inversion": "privassay.attacks.inversion.prototype:invert",
+    "quantile_regression": "privassay.attacks.membership.quantile:QuantileRegression",
+    "rmia": "privassay.attacks.membership.rmia:Rmia",
     "token_bag": "privassay.attacks.inversion.gradients.token_bag:TokenBag",
+    "user_level": "privassay.attacks.membership.user_level:UserLevel",
 }
 
 
@@ -39,3 +49,25 @@ def load(name: str) -> Any:
     check.one_of(known, attack=name)
     module, _, attribute = known[name].partition(":")
     return getattr(import_module(module), attribute)
+
+
+def table() -> str:
+    """Markdown: every attack of ours with its adversaries, needs, cost and source."""
+    rows = ["| attack | what | adversary | needs | cost | source |", "|---|---|---|---|---|---|"]
+    for name in ATTACKS:
+        attack = load(name)
+        what = (attack.__doc__ or "").strip().splitlines()[0].rstrip(".")
+        cells = (
+            f"`{name}`",
+            what,
+            ", ".join(attack.adversaries),
+            "; ".join(attack.needs),
+            attack.cost,
+            attack.source,
+        )
+        rows.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+    return "\n".join(rows)
+
+
+if __name__ == "__main__":
+    print(table())

@@ -7,12 +7,17 @@ from typing import Any
 from ..accountant import check
 
 ATTACKS: dict[str, str] = {
+    "all_rounds": "privassay.attacks.membership.all_rounds:AllRounds",
     "attack_p": "privassay.attacks.membership.attack_p:AttackP",
     "bavaria": "privassay.attacks.membership.bavaria:BaVarIA",
     "calibrated_loss": "privassay.attacks.membership.calibrated:CalibratedLoss",
     "confidence": "privassay.attacks.membership.loss:Confidence",
     "deep_leakage": "privassay.attacks.inversion.gradients.dlg:DeepLeakage",
     "entropy": "privassay.attacks.membership.loss:Entropy",
+    "fedmia": "privassay.attacks.membership.fedmia:FedMia",
+    "gradient_ascent": "privassay.attacks.membership.gradient_ascent:GradientAscent",
+    "gradient_canary": "privassay.attacks.membership.gradient_canary:GradientCanary",
+    "gradient_difference": "privassay.attacks.membership.gradient_difference:GradientDifference",
     "gradient_likelihood": (
         "privassay.attacks.inversion.gradients.gradient_likelihood:GradientLikelihood"
     ),
@@ -22,14 +27,18 @@ ATTACKS: dict[str, str] = {
     ),
     "label_only": "privassay.attacks.membership.label_only:LabelOnly",
     "label_recovery": "privassay.attacks.inversion.gradients.label_recovery:LabelRecovery",
+    "likelihood_ratio": "privassay.attacks.membership.likelihood_ratio:LikelihoodRatio",
     "linear_analytic": "privassay.attacks.inversion.gradients.linear_analytic:LinearAnalytic",
     "lira": "privassay.attacks.membership.lira:Lira",
     "loss": "privassay.attacks.membership.loss:Loss",
+    "planted_prompt": "privassay.attacks.membership.planted_prompt:PlantedPrompt",
     "prototype_distance": "privassay.attacks.membership.prototype_distance:PrototypeDistance",
     "prototype_inversion": "privassay.attacks.inversion.prototype:invert",
     "quantile_regression": "privassay.attacks.membership.quantile:QuantileRegression",
     "rmia": "privassay.attacks.membership.rmia:Rmia",
     "token_bag": "privassay.attacks.inversion.gradients.token_bag:TokenBag",
+    "update_cosine": "privassay.attacks.membership.update_cosine:UpdateCosine",
+    "update_norm": "privassay.attacks.membership.update_norm:UpdateNorm",
     "user_level": "privassay.attacks.membership.user_level:UserLevel",
 }
 

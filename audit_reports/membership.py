@@ -127,6 +127,9 @@ def run_trials(
         indices = torch.from_numpy(draw)
     shift, background = _worlds(task, mechanism, target, audit, attack.adversary)
     values: dict[str, list[Tensor]] = {"in": [], "out": []}
+    method: InformedLinear | PrototypeDistance = PrototypeDistance()
+    if informed:
+        method = InformedLinear(background=background, noise_scale=worlds.noise_scale(mechanism))
     for block, present, absent in worlds.trials(
         task,
         mechanism,
@@ -137,15 +140,9 @@ def run_trials(
         with_peers=attack.adversary != "server",
         key=key,
     ):
-        method: InformedLinear | PrototypeDistance
-        if informed:
-            method = InformedLinear(
-                background=background, shift=shift, noise_scale=worlds.noise_scale(mechanism)
-            )
-        else:
-            method = PrototypeDistance(candidates=target.records[block])
+        candidates = shift if informed else target.records[block]
         for world, transcript in (("in", present), ("out", absent)):
-            values[world].append(method.score(transcript.view(attack.adversary)))
+            values[world].append(method.score(transcript.view(attack.adversary), candidates))
         progress(sum(map(len, values["in"])), attack.trials)
     label = task.class_names[target.label]
     return Experiment(

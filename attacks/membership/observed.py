@@ -20,3 +20,13 @@ def observed_prototype(view: View) -> Tensor:
     if view.uploads is not None:
         return view.uploads[..., 0, 0, :].mean(dim=-2)
     return view.final[..., 0, :]
+
+
+def require_vectors(dim: int, **vectors: Tensor) -> None:
+    """Raise `DesignError` unless each is float[..., dim], as long as the observed prototype."""
+    for name, value in vectors.items():
+        if value.ndim == 0 or value.shape[-1] != dim or not value.is_floating_point():
+            raise DesignError(
+                f"{name} must be float[..., {dim}] like the prototype that was seen, but is "
+                f"{value.dtype} of shape {tuple(value.shape)}"
+            )

@@ -99,7 +99,7 @@ def _below_ceiling(outcome: Separated, at_least: float, reaches: float) -> Judge
         rates = f"FPR <= {over.fpr_upper:.3g}, FNR <= {over.fnr_upper:.3g}"
         said = f"ABOVE ITS CEILING, a bug of attack or release: {said} ({rates})"
     return Judgement(
-        passed=not over.refuted and reached >= reaches * outcome.mu,
+        passed=not over.refuted and (reaches == 0.0 or reached >= reaches * outcome.mu),
         measured=reached,
         required=outcome.mu,
         words=f"{said}, {reaches:.0%} must be reached" if reaches else said,

@@ -74,12 +74,12 @@ def informed_scores(kind, adjacency, adversary_name, trials=20_000, *, same=Fals
         background = (absent + others[0] + others[1]) / senders
         shift = shift / senders
     scale = worlds.noise_scale(used)
-    attack = InformedLinear(background=background, shift=shift, noise_scale=scale)
+    attack = InformedLinear(background=background, noise_scale=scale)
     found = {"in": [], "out": []}
     indices = torch.full((trials,), i)
     for _, inside, outside in views(task, used, target, indices, adjacency, adversary_name):
-        found["in"].append(attack.score(outside if same else inside))
-        found["out"].append(attack.score(outside))
+        found["in"].append(attack.score(outside if same else inside, shift))
+        found["out"].append(attack.score(outside, shift))
     scores = {w: torch.cat(v) for w, v in found.items()}
     mu = float((shift / scale).norm()) * math.sqrt(ROUNDS * senders)
     return scores["in"], scores["out"], mu
@@ -146,11 +146,9 @@ def test_equal_worlds_are_at_chance():
     half = len(outside) // 2
     limit = 5 * math.sqrt(1 / (6 * half))
     assert abs(auc(outside[:half], outside[half:]) - 0.5) < limit
-    nothing = InformedLinear(
-        background=torch.zeros(DIM), shift=torch.zeros(DIM), noise_scale=torch.ones(DIM)
-    )
+    attack = InformedLinear(background=torch.zeros(DIM), noise_scale=torch.ones(DIM))
     view = fake_view(7, server=True)
-    assert torch.equal(nothing.score(view), torch.zeros(7))
+    assert torch.equal(attack.score(view, torch.zeros(DIM)), torch.zeros(7))
 
 
 def fake_view(trials, *, server, dim=DIM, classes=1):
@@ -170,9 +168,9 @@ def distance_aucs(kind, *, count, trials=3000, scale=4.0):
     for block, present, absent in views(
         task, used, target, torch.from_numpy(draw), "add-remove", "server"
     ):
-        attack = PrototypeDistance(candidates=target.records[block])
-        inside.append(attack.score(present))
-        outside.append(attack.score(absent))
+        attack, candidates = PrototypeDistance(), target.records[block]
+        inside.append(attack.score(present, candidates))
+        outside.append(attack.score(absent, candidates))
     return auc(torch.cat(inside), torch.cat(outside))
 
 
@@ -184,8 +182,8 @@ def test_the_distance_attack_works_without_noise_on_tiny_classes():
     target = worlds.choose_target(task, used, client=0, label=0)
     indices = torch.arange(3)
     ((block, present, absent),) = views(task, used, target, indices, "add-remove", "server")
-    attack = PrototypeDistance(candidates=target.records[block])
-    gains = attack.score(present) - attack.score(absent)
+    attack, candidates = PrototypeDistance(), target.records[block]
+    gains = attack.score(present, candidates) - attack.score(absent, candidates)
     assert (gains > 0).all(), f"a member is not nearer: {gains.tolist()}"
     assert distance_aucs("none", count=3, scale=0.2) > 0.75
 
@@ -193,7 +191,7 @@ def test_the_distance_attack_works_without_noise_on_tiny_classes():
 def test_its_score_is_minus_the_distance():
     view = fake_view(4, server=True)
     candidates = torch.randn(4, DIM, generator=torch.Generator().manual_seed(3))
-    found = PrototypeDistance(candidates=candidates).score(view)
+    found = PrototypeDistance().score(view, candidates)
     for trial in range(4):
         mean = sum(view.uploads[trial, r, 0, 0] for r in range(ROUNDS)) / ROUNDS
         gap = math.sqrt(float(((candidates[trial] - mean) ** 2).sum()))
@@ -208,7 +206,7 @@ def test_the_distance_attack_is_at_chance_on_random_prototypes():
         uploads = torch.randn(trials, ROUNDS, 1, 1, DIM, generator=generator)
         view = worlds.heard(uploads).view("server")
         candidates = torch.randn(trials, DIM, generator=generator)
-        scores.append(PrototypeDistance(candidates=candidates).score(view))
+        scores.append(PrototypeDistance().score(view, candidates))
     limit = 5 * math.sqrt(1 / (6 * trials))
     assert abs(auc(*scores) - 0.5) < limit
 

@@ -60,6 +60,8 @@ def test_an_attack_at_its_ceiling_passes_and_one_above_it_fails(n):
     assert at.passed and at.required == 1.0 and abs(at.measured - 1.0) < 0.2
     over = judge("bounded", gaussians(2.5, n=n, mu=1.0), at_least=0.9)
     assert not over.passed and "ABOVE ITS CEILING" in over.words
+    blind = judge("bounded", gaussians(-0.05, n=n, mu=1.0), at_least=0.9)
+    assert blind.passed, "an attack that need not be strong may be below chance"
     weak = judge("bounded", gaussians(0.3, n=n, mu=1.0), at_least=0.9, reaches=0.8)
     assert not weak.passed and "ABOVE" not in weak.words
 

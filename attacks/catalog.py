@@ -11,8 +11,10 @@ ATTACKS: dict[str, str] = {
     "attack_p": "privassay.attacks.membership.attack_p:AttackP",
     "bavaria": "privassay.attacks.membership.bavaria:BaVarIA",
     "calibrated_loss": "privassay.attacks.membership.calibrated:CalibratedLoss",
+    "class_feature_theft": "privassay.attacks.prompts.class_feature_theft:ClassFeatureTheft",
     "confidence": "privassay.attacks.membership.loss:Confidence",
     "deep_leakage": "privassay.attacks.inversion.gradients.dlg:DeepLeakage",
+    "differencing": "privassay.attacks.prompts.differencing:Differencing",
     "entropy": "privassay.attacks.membership.loss:Entropy",
     "fedmia": "privassay.attacks.membership.fedmia:FedMia",
     "gradient_ascent": "privassay.attacks.membership.gradient_ascent:GradientAscent",
@@ -21,6 +23,7 @@ ATTACKS: dict[str, str] = {
     "gradient_likelihood": (
         "privassay.attacks.inversion.gradients.gradient_likelihood:GradientLikelihood"
     ),
+    "gram": "privassay.attacks.prompts.gram:Gram",
     "informed_linear": "privassay.attacks.membership.informed_linear:InformedLinear",
     "inverting_gradients": (
         "privassay.attacks.inversion.gradients.inverting_gradients:InvertingGradients"
@@ -31,14 +34,25 @@ ATTACKS: dict[str, str] = {
     "linear_analytic": "privassay.attacks.inversion.gradients.linear_analytic:LinearAnalytic",
     "lira": "privassay.attacks.membership.lira:Lira",
     "loss": "privassay.attacks.membership.loss:Loss",
+    "mask_reuse": "privassay.attacks.prompts.mask_reuse:ReusedMasks",
+    "nearest_tokens": "privassay.attacks.prompts.nearest_tokens:NearestTokens",
+    "peer_prompt": "privassay.attacks.prompts.peer_prompt:PeerPrompt",
+    "pipra": "privassay.attacks.prompts.pipra:Pipra",
     "planted_prompt": "privassay.attacks.membership.planted_prompt:PlantedPrompt",
+    "prompt_distillation": "privassay.attacks.prompts.distillation:PromptDistillation",
+    "prompt_membership": "privassay.attacks.prompts.membership:PromptMembership",
+    "property_inference": "privassay.attacks.prompts.property_inference:PropertyInference",
     "prototype_distance": "privassay.attacks.membership.prototype_distance:PrototypeDistance",
     "prototype_inversion": "privassay.attacks.inversion.prototype:invert",
     "quantile_regression": "privassay.attacks.membership.quantile:QuantileRegression",
     "rmia": "privassay.attacks.membership.rmia:Rmia",
+    "slice_trilateration": "privassay.attacks.prompts.slice_trilateration:SliceTrilateration",
+    "subtraction": "privassay.attacks.prompts.subtraction:Subtraction",
     "token_bag": "privassay.attacks.inversion.gradients.token_bag:TokenBag",
+    "trilateration": "privassay.attacks.prompts.trilateration:Trilateration",
     "update_cosine": "privassay.attacks.membership.update_cosine:UpdateCosine",
     "update_norm": "privassay.attacks.membership.update_norm:UpdateNorm",
+    "update_reconstruction": "privassay.attacks.prompts.update_reconstruction:UpdateReconstruction",
     "user_level": "privassay.attacks.membership.user_level:UserLevel",
 }
 

@@ -7,9 +7,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ...attacks.prompts import differencing, mask_reuse
+from ...attacks.prompts import gram as gram_attack
+from ...attacks.prompts.openings import Shares
+from ...attacks.prompts.subtraction import subtract
+from ...attacks.prompts.trilateration import trilaterate
 from ...mechanisms.secfpp import SecFPP
-from ...mechanisms.secret_sharing import exposure
 from ...mechanisms.secret_sharing.clustering import AdaptiveRule, plain_distances
+from ...mechanisms.secret_sharing.exposure import real_mask_leak
 from ...mechanisms.secret_sharing.field import PrimeField
 from ...mechanisms.secret_sharing.lagrange import LagrangeCode
 from ...mechanisms.secret_sharing.masks import SeededSource, uniform
@@ -51,7 +56,7 @@ def _error(dimension: int, centres: int, bits: int) -> float:
         points = torch.rand((centres + 1, dimension), generator=draw, dtype=torch.float64) * 2 - 1
         rounded = (points * 2.0**bits).round() / 2.0**bits
         opened = (rounded[0] - rounded[1:]).norm(dim=1)
-        found = exposure.trilaterate(points[1:], opened)
+        found = trilaterate(points[1:], opened)
         errors.append(float((found - points[0]).norm() / points[0].norm()))
     return statistics.median(errors)
 
@@ -103,9 +108,10 @@ def _gram(clients: int, clusters: int, seed: int) -> tuple[int, float]:
         distances.append(plain_distances(points)(drawn))
         if len(assignments) < 2:
             continue
-        found = exposure.pairwise_distances(assignments, distances)
-        if found is not None:
-            return len(assignments), float((found - torch.cdist(points, points)).abs().max())
+        found = gram_attack.pairwise_distances(assignments, distances)
+        if bool(found.determined.all()):
+            gaps = (found.values - torch.cdist(points, points)).abs()
+            return len(assignments), float(gaps.max())
     raise RuntimeError(f"{clients} clients in {clusters} clusters: no full rank after 60 draws")
 
 
@@ -156,9 +162,10 @@ def breaks(system: SecFPP) -> RefTable:
     """S4, S5, S7, S8, S13 and collusion: each attack run once on its defect and on its twin."""
     draw = torch.Generator().manual_seed(2)
     prompts = torch.rand((6, 8), generator=draw, dtype=torch.float64) * 2 - 1
-    pair = exposure.subtract(prompts[:2].mean(0), 2, prompts[:1])
+    pair = subtract(prompts[:2].mean(0), 2, prompts[:1])
     groups = [frozenset({0, 1, 2, 3}), frozenset({0, 1, 2})]
-    moved = exposure.differences([prompts[sorted(g)].sum(0) for g in groups], groups)
+    sums = [prompts[sorted(g)].sum(0) for g in groups]
+    moved = differencing.solve(sums, groups, clients=4).prompts
     code = LagrangeCode(clients=10, slices=1, colluders=2)
     field = code.within
     secrets = [uniform(SeededSource(s), field, 1, 8) for s in (1, 2)]
@@ -169,10 +176,11 @@ def breaks(system: SecFPP) -> RefTable:
             code.share(secret, uniform(SeededSource(seed), field, 2, 8))[4]
             for secret, seed in zip(secrets, seeds, strict=True)
         ]
-        found = exposure.change_from_reused_masks(code, 4, shares[0], shares[1])
-        return float((found == change).double().mean())
+        view = Shares(first=shares[0][None], second=shares[1][None], alphas=code.alphas[4:5])
+        reused = mask_reuse.ReusedMasks(modulus=field.modulus, betas=code.betas, slices=1)
+        return float(reused.score(view, change[None, None])[0])
 
-    leak = exposure.real_mask_leak(secret_gap=2.0, mask_range=16.0, weight=-2.0, mask_weight=1.0)
+    leak = real_mask_leak(secret_gap=2.0, mask_range=16.0, weight=-2.0, mask_weight=1.0)
     size, slices = system.setting.dimension, system.setting.slices
     rows: list[tuple[str | float, ...]] = [
         (

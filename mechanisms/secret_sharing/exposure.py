@@ -1,6 +1,7 @@
 """What opened values and broken masks give away: positive controls of the described protocol.
 
-Each function takes what a reader of the protocol has, never a share or a secret.
+Each function takes what a reader of the protocol has, never a share or a secret. The broken twins
+show with them what they give away; the attacks proper are in `attacks/prompts/`.
 """
 
 import math
@@ -33,53 +34,6 @@ def trilaterate(centres: Tensor, distances: Tensor) -> Tensor:
     squares = distances.square()
     right = squares[1:] - squares[0] - norms[1:] + norms[0]
     found: Tensor = torch.linalg.lstsq(2.0 * (centres[0] - centres[1:]), right, driver="gelsd")[0]
-    return found
-
-
-def gram_system(assignments: Sequence[Tensor]) -> Tensor:
-    """Rows of the system that the opened distances of these assignments are.
-
-    d(i,s)^2 = (1/n) sum_(j in s) D_ij - (1/n^2) sum_(j<k in s) D_jk, D the squared distances of
-    the clients' points, in the order of `torch.triu_indices(N, N, 1)`; rows in the order
-    assignment, client, cluster.
-    """
-    rows = []
-    for assignment in assignments:
-        n = len(assignment)
-        number = torch.zeros((n, n), dtype=torch.int64)
-        left, right = torch.triu_indices(n, n, 1)
-        number[left, right] = number[right, left] = torch.arange(len(left))
-        for i in range(n):
-            for s in range(int(assignment.max()) + 1):
-                members = torch.where(assignment == s)[0]
-                row = torch.zeros(len(left), dtype=torch.float64)
-                others = members[members != i]
-                row[number[i, others]] += 1.0 / len(members)
-                a, b = torch.combinations(members, 2).T if len(members) > 1 else (members[:0],) * 2
-                row[number[a, b]] -= 1.0 / len(members) ** 2
-                rows.append(row)
-    return torch.stack(rows)
-
-
-def pairwise_distances(assignments: Sequence[Tensor], distances: Sequence[Tensor]) -> Tensor | None:
-    """All pairwise distances of the clients' points, from opened distances alone (S2).
-
-    Args:
-        assignments: int64[N] each, announced.
-        distances: float[N, S] each, opened.
-
-    Returns:
-        float64[N, N], or None while the system has not full rank.
-    """
-    system = gram_system(assignments)
-    n = len(assignments[0])
-    if int(torch.linalg.matrix_rank(system)) < n * (n - 1) // 2:
-        return None
-    right = torch.cat([d.to(torch.float64).square().reshape(-1) for d in distances])
-    squares: Tensor = torch.linalg.lstsq(system, right, driver="gelsd")[0]
-    found = torch.zeros((n, n), dtype=torch.float64)
-    a, b = torch.triu_indices(n, n, 1)
-    found[a, b] = found[b, a] = squares.clamp(min=0.0).sqrt()
     return found
 
 

@@ -5,6 +5,7 @@ import inspect
 from pathlib import Path
 
 import pytest
+
 from privassay.accountant.errors import ParameterError
 from privassay.attacks import catalog
 from privassay.attacks.adversary import ADVERSARIES

@@ -1,0 +1,1 @@
+"""Prompt stealing and inference: opened values, updates, released prompts, answers."""

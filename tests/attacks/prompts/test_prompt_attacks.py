@@ -1,0 +1,346 @@
+"""Attacks on tuned prompts against naive twins, closed forms and the optimisers they undo."""
+
+import math
+
+import pytest
+import torch
+
+from privassay.accountant.errors import DesignError, ParameterError
+from privassay.attacks.membership.lira import Lira
+from privassay.attacks.prompts.class_feature_theft import ClassFeatureTheft
+from privassay.attacks.prompts.distillation import PromptDistillation, Queries, likeness, theft
+from privassay.attacks.prompts.membership import PromptMembership, leave_one_out
+from privassay.attacks.prompts.nearest_tokens import NearestTokens
+from privassay.attacks.prompts.peer_prompt import Broadcasts, PeerPrompt
+from privassay.attacks.prompts.pipra import Pipra
+from privassay.attacks.prompts.property_inference import PropertyInference
+from privassay.attacks.prompts.released import Records, Released, losses
+from privassay.attacks.prompts.update_reconstruction import (
+    LocalSteps,
+    UpdateReconstruction,
+    Updates,
+)
+from privassay.audit_reports.selftest.prompt_stand_in import (
+    LENGTH,
+    NAMES,
+    SCALE,
+    WIDTH,
+    kernel_of,
+    stand_in,
+    tuned,
+    untouched,
+)
+from privassay.fl_core.algorithms.prompt_federation import LocalTraining, published_sgd
+from privassay.fl_core.algorithms.prompt_fl import prompt_fl
+from privassay.fl_core.algorithms.server_optimizers import Momentum
+from privassay.fl_core.clients import ClientData
+from privassay.fl_core.kernels.base import cross_entropy
+from privassay.fl_core.optimizers import Sgd
+from privassay.mechanisms.base import SeededKey
+
+
+def draw(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+SHUFFLED = torch.randperm(1797, generator=draw(11))  # the data set is ordered by writer
+
+
+def random_prompts(count, seed=0):
+    first = untouched().prompts["context"]
+    moved = first + 0.7 * torch.randn(count, LENGTH, WIDTH, generator=draw(seed))
+    return Released(kernel=stand_in().kernel, prompts={"context": moved})
+
+
+def records(count, seed=0):
+    world = stand_in()
+    chosen = torch.randperm(len(world.y), generator=draw(seed))[:count]
+    return Records(world.x[chosen], world.y[chosen])
+
+
+def test_membership_is_a_loss_difference_one_record_at_a_time():
+    prompts, reference, some = random_prompts(3), random_prompts(2, 1), records(5)
+    found = PromptMembership(reference=reference).score(prompts, some)
+
+    def loss(context, x, y):
+        text = stand_in().kernel.text.features(context[None])[0]
+        logits = SCALE * torch.nn.functional.normalize(x, dim=0) @ text.T
+        return float(torch.nn.functional.cross_entropy(logits[None], y[None]))
+
+    for target, context in enumerate(prompts.prompts["context"]):
+        for place, (x, y) in enumerate(zip(*some, strict=True)):
+            plain = [loss(other, x, y) for other in reference.prompts["context"]]
+            wanted = sum(plain) / 2 - loss(context, x, y)
+            assert float(found[target, place]) == pytest.approx(wanted, abs=1e-4)
+    order = torch.randperm(5, generator=draw(2))
+    again = PromptMembership(reference=reference).score(
+        prompts, Records(some.x[order], some.y[order])
+    )
+    assert torch.allclose(again, found[:, order], atol=1e-5)
+
+
+def test_a_shadow_prompt_is_never_its_own_reference():
+    prompts, some = random_prompts(6), records(8)
+    member = torch.rand(6, 8, generator=draw(1)) < 0.5
+    references = leave_one_out(prompts, member, some)
+    assert not bool(references.allowed.diagonal().any())
+    assert bool((references.allowed | torch.eye(6, dtype=torch.bool)).all())
+    scores = Lira(references=references).score(prompts.answers(some))
+    flipped = member.clone()
+    flipped[2] = ~flipped[2]
+    other = Lira(references=leave_one_out(prompts, flipped, some)).score(prompts.answers(some))
+    assert torch.equal(scores[2], other[2])
+    assert not torch.equal(scores[3], other[3])
+    with pytest.raises(DesignError, match="at least two"):
+        leave_one_out(prompts.rows(torch.tensor([0])), member[:1], some)
+
+
+def test_words_are_read_back_and_lengths_matter_for_one_nearness_only():
+    tower = stand_in().tower
+    context = tower.words("a photo of the digit")
+    numbers = [tower.tokens(word)[1] for word in "a photo of the digit".split()]
+    attack = NearestTokens(embedding=tower.embedding)
+    noise = 0.3 * torch.randn(context.shape, generator=draw(1))
+    assert attack.reconstruct(context + noise).tolist() == numbers
+    scores = attack.score((context + noise)[None], torch.arange(len(tower.embedding)))
+    naive = -torch.cdist((context + noise).double(), tower.embedding.double()).square()
+    assert torch.allclose(scores[0], naive, atol=1e-9)
+    cosine = NearestTokens(embedding=tower.embedding, nearness="cosine")
+    assert cosine.reconstruct(3.0 * context).tolist() == numbers
+    chosen = torch.tensor([5, 9])
+    among = attack.score(context, torch.arange(12))[:, chosen]
+    assert torch.allclose(attack.score(context, chosen), among, atol=1e-12)
+    with pytest.raises(DesignError, match="tokens 32"):
+        attack.reconstruct(context[:, :5])
+    with pytest.raises(ParameterError, match="nearness"):
+        NearestTokens(embedding=tower.embedding, nearness="far")
+
+
+@pytest.mark.parametrize("steps", [1, 2, 5])
+def test_a_constant_gradient_is_read_off_the_optimisers_own_change(steps):
+    start = torch.randn(3, 7, generator=draw(1), dtype=torch.float64)
+    gradient = torch.randn(3, 7, generator=draw(2), dtype=torch.float64)
+    params = {"w": start.clone()}
+    optimizer = Sgd(0.05, 0.9, 0.01, params)
+    for _ in range(steps):
+        optimizer.update(params, {"w": gradient}, slice(0, 3))
+    local = LocalSteps(learning_rate=0.05, momentum=0.9, weight_decay=0.01, steps=steps)
+    view = Updates(received=start, totals=params["w"] - start, known=start.new_zeros(3, 0, 7))
+    attack = UpdateReconstruction(local=local)
+    assert torch.allclose(attack.gradients(view), gradient, atol=1e-12)
+    assert torch.allclose(attack.reconstruct(view), params["w"], atol=1e-12)
+    with pytest.raises(DesignError, match="give `local`"):
+        UpdateReconstruction().gradients(view)
+
+
+def uploads(clients, each, rate=0.05):
+    world = stand_in()
+    training = LocalTraining(optimizer=published_sgd(rate), batch_size=each)
+    algorithm = prompt_fl(
+        world.kernel.text, scale=SCALE, clients=clients, training=training, words="a photo of a"
+    )
+    parts = torch.randperm(len(world.y), generator=draw(3))[: clients * each].view(clients, each)
+    data = ClientData.of(world.x, world.y, parts.tolist())
+    start = untouched().prompts["context"]
+    received = {"context": start.expand(clients, LENGTH, WIDTH)}
+    found, _ = algorithm.update(received, {}, data, round=0, key=SeededKey(1))
+    return start, found, parts
+
+
+def test_the_gradient_behind_a_real_upload_is_the_clients():
+    start, found, parts = uploads(4, 6)
+    world = stand_in()
+    local = LocalSteps(learning_rate=0.05, momentum=0.9, weight_decay=5e-4)
+    flat = start.flatten(1)
+    view = Updates(received=flat, totals=found.sum(dim=0, keepdim=True), known=found[None, 1:])
+    gradient = UpdateReconstruction(local=local).gradients(view)
+    wanted = world.kernel.gradients(
+        {"context": start}, world.x[parts[:1]], world.y[parts[:1]], torch.full((1, 6), 1 / 6),
+        cross_entropy, {},
+    )["context"]  # fmt: skip
+    assert float((gradient - wanted.flatten(1)).norm() / wanted.norm()) < 1e-3
+    both = Updates(
+        received=flat, totals=found.sum(dim=0, keepdim=True), known=found[None, 2:], unknown=2
+    )
+    mean = flat + found[:2].mean(dim=0)
+    assert torch.allclose(UpdateReconstruction().reconstruct(both), mean.double(), atol=1e-5)
+    scores = UpdateReconstruction().score(view, (flat + found)[None])
+    assert int(scores[0].argmax()) == 0
+    with pytest.raises(DesignError, match="known"):
+        Updates(received=flat, totals=flat, known=flat)
+
+
+def test_a_peer_undoes_the_servers_momentum():
+    rounds, clients, dim = 4, 3, 6
+    changes = torch.randn(rounds, clients, dim, generator=draw(1), dtype=torch.float64)
+    rule = Momentum(learning_rate=0.7, momentum=0.8)
+    params = {"p": torch.randn(1, dim, generator=draw(2), dtype=torch.float64)}
+    kept, seen = rule.start(params), [params["p"]]
+    for change in changes:
+        params, kept = rule.step(kept, params, {"p": change.sum(dim=0, keepdim=True) / 5.0})
+        seen.append(params["p"])
+    view = Broadcasts(prompts=torch.stack(seen, dim=1), own=changes[None, :, 1:])
+    attack = PeerPrompt(clients=3, divisor=5.0, learning_rate=0.7, momentum=0.8)
+    assert torch.allclose(attack.changes(view)[0], changes[:, 0], atol=1e-10)
+    prompts = view.prompts[:, :-1]
+    assert torch.allclose(attack.reconstruct(view)[0], (prompts + changes[:, 0])[0], atol=1e-10)
+    candidates = prompts.unsqueeze(1) + changes.transpose(0, 1)[None]
+    assert int(attack.score(view, candidates).argmax()) == 0
+    with pytest.raises(DesignError, match="nobody is left"):
+        PeerPrompt(clients=2, divisor=2.0).changes(view)
+    with pytest.raises(DesignError, match="rounds"):
+        Broadcasts(prompts=view.prompts, own=view.own[:, 1:])
+
+
+def test_property_inference_is_ridge_regression_in_any_number_of_dimensions():
+    prompts = random_prompts(14)
+    has = torch.arange(14) % 3 == 0
+    found = PropertyInference.fit(prompts, has, space="context", ridge=0.1)
+    rows = prompts.prompts["context"].double().flatten(1)
+    apart = rows - rows.mean(dim=0)
+    sign = torch.where(has, 1.0, -1.0).double()
+    penalty = 0.1 * apart.square().sum(dim=1).mean()
+    gram = apart.T @ apart + penalty * torch.eye(apart.shape[1], dtype=torch.float64)
+    wanted = torch.linalg.solve(gram, apart.T @ (sign - sign.mean()))
+    assert torch.allclose(found.weights, wanted, atol=1e-10)
+    scores = PropertyInference.fit(prompts, has).score(prompts)
+    assert float(scores[has].min()) > float(scores[~has].max()), "it separates what it was fit on"
+    with pytest.raises(DesignError, match="both kinds"):
+        PropertyInference.fit(prompts, torch.ones(14, dtype=torch.bool))
+    with pytest.raises(DesignError, match=r"bool\[14\]"):
+        PropertyInference.fit(prompts, has[:3])
+
+
+def queries(prompts, some, labels=False):
+    logits = prompts.answers(some).logits
+    return Queries(x=some.x, answers=logits.argmax(dim=-1) if labels else logits)
+
+
+def test_class_features_are_solved_for_and_a_shift_of_the_logits_changes_nothing():
+    prompts, some, others = random_prompts(2), records(400), records(100, 5)
+    attack, view = ClassFeatureTheft(scale=SCALE), queries(random_prompts(2), some)
+    found = attack.reconstruct(view)
+    mine = attack.logits(found, others.x)
+    true = prompts.answers(others).logits.double()
+    gap = (mine - mine.mean(-1, keepdim=True)) - (true - true.mean(-1, keepdim=True))
+    assert float(gap.abs().max()) < 0.05 * float(true.std())
+    shifted = Queries(x=view.x, answers=view.answers.log_softmax(dim=-1))
+    assert torch.allclose(attack.reconstruct(shifted), found, atol=1e-2)
+    assert attack.score(view, prompts).argmax(dim=1).tolist() == [0, 1]
+    few = attack.reconstruct(queries(prompts, records(20)))
+    assert float((few - found).norm() / found.norm()) > 0.2, "twenty answers are not enough"
+    with pytest.raises(DesignError, match="labels give no equations"):
+        attack.reconstruct(queries(prompts, some, labels=True))
+
+
+def served(rows=2):
+    world = stand_in()
+    index = torch.stack(
+        [SHUFFLED[:600][torch.randperm(600, generator=draw(r))[:200]] for r in range(rows)]
+    )
+    found = tuned(world.kernel, world.x, world.y, index, epochs=60, rate=0.1, key=SeededKey(0))
+    return Released(kernel=world.kernel, prompts=found)
+
+
+def test_distillation_steals_nine_tenths_with_logits_and_most_with_labels():
+    world, prompts = stand_in(), served()
+    asked, rest = (
+        Records(world.x[part], world.y[part]) for part in (SHUFFLED[600:1000], SHUFFLED[1000:])
+    )
+    shares = {}
+    for labels in (False, True):
+        students = PromptDistillation(kernel=world.kernel, steps=150).reconstruct(
+            queries(prompts, asked, labels)
+        )
+        found = theft(prompts, students, untouched(), rest, queries=400)
+        shares[labels] = float(found.gain_share.mean())
+        assert float((found.true - found.plain).min()) > 0.08, "there is something to steal"
+        assert float(found.agreement.min()) > 0.8
+        assert likeness(students, prompts).argmax(dim=1).tolist() == [0, 1]
+    assert shares[False] > 0.9 and shares[True] > 0.7, shares
+
+
+def test_a_prompt_can_be_judged_on_classes_that_were_not_asked_about():
+    """Its vectors go in front of any name; here the thief has them, so nothing is missing."""
+    world, prompts, some = stand_in(), served(), records(500, 6)
+    kernel = kernel_of(world.tower, ("left", "three", "right"))
+    held = [Released(kernel=kernel, prompts=p.prompts) for p in (prompts, untouched())]
+    said = held[0].answers(some).logits.argmax(dim=-1)[0]
+    found = theft(
+        held[0].rows(torch.tensor([0])), held[0].rows(torch.tensor([0])), held[1],
+        Records(some.x, said), queries=0,
+    )  # fmt: skip
+    assert found.agreement.tolist() == found.true.tolist() == found.gain_share.tolist() == [1.0]
+    assert found.cosine is not None and float(found.cosine) == pytest.approx(1.0)
+    assert float(found.plain) < 1.0
+
+
+def test_a_student_that_begins_as_the_target_stays_there():
+    world, prompts = stand_in(), random_prompts(1)
+    from dataclasses import replace
+
+    kernel = replace(world.kernel, start={"context": prompts.prompts["context"][0]})
+    attack = PromptDistillation(kernel=kernel, steps=5, learning_rate=1e-3)
+    view = queries(prompts, records(50))
+    found = attack.reconstruct(view).prompts["context"]
+    assert float((found - prompts.prompts["context"]).abs().max()) < 6e-3
+    with pytest.raises(DesignError, match="but the student has 4"):
+        PromptDistillation(kernel=kernel_of(world.tower, NAMES[:4])).reconstruct(view)
+    with pytest.raises(DesignError, match="labels must be 0 .. 3"):
+        PromptDistillation(kernel=kernel_of(world.tower, NAMES[:4])).reconstruct(
+            queries(prompts, records(50), labels=True)
+        )
+
+
+def test_theft_is_counted_as_it_is_defined():
+    prompts, some = served(), records(300, 9)
+    other = random_prompts(2, 4)
+    found = theft(prompts, other, untouched(), some, queries=7)
+    said = [p.answers(some).logits.argmax(dim=-1) for p in (prompts, other, untouched())]
+    for row in range(2):
+        a, b, c = (float((s[min(row, len(s) - 1)] == some.y).double().mean()) for s in said)
+        assert float(found.gain_share[row]) == pytest.approx((b - c) / (a - c))
+        assert float(found.agreement[row]) == float((said[0][row] == said[1][row]).double().mean())
+    assert found.queries == 7
+    with pytest.raises(DesignError, match="nothing was gained"):
+        theft(untouched(), untouched(), untouched(), some, queries=1)
+    with pytest.raises(DesignError, match="one student per target"):
+        theft(prompts, untouched(), untouched(), some, queries=1)
+
+
+def test_pipra_is_deterministic_and_scores_each_record_alone():
+    prompts, some = random_prompts(6), records(20)
+    member = torch.rand(6, 20, generator=draw(1)) < 0.5
+    fit = [
+        Pipra.fit(prompts, some, member, reference=untouched(), steps=10, seed=3) for _ in range(2)
+    ]
+    assert all(torch.equal(a, b) for a, b in zip(fit[0].judge, fit[1].judge, strict=True))
+    whole = fit[0].score(prompts, some)
+    part = fit[0].score(
+        prompts.rows(torch.tensor([4, 1])), Records(some.x[[7, 2, 11]], some.y[[7, 2, 11]])
+    )
+    assert torch.allclose(part, whole[[4, 1]][:, [7, 2, 11]], atol=1e-4)
+    with pytest.raises(DesignError, match="members and non-members"):
+        Pipra.fit(prompts, some, torch.ones_like(member), reference=untouched())
+    with pytest.raises(DesignError, match=r"bool\[6, 20\]"):
+        Pipra.fit(prompts, some, member[:, :3], reference=untouched())
+    with pytest.raises(DesignError, match="one reference prompt"):
+        Pipra(reference=prompts, judge=fit[0].judge).score(prompts, some)
+
+
+def test_released_prompts_are_checked():
+    kernel = stand_in().kernel
+    with pytest.raises(DesignError, match="at least one target"):
+        Released(kernel=kernel, prompts={"context": torch.zeros(0, LENGTH, WIDTH)})
+    with pytest.raises(DesignError, match="prompts must be"):
+        Released(kernel=kernel, prompts={"other": torch.zeros(1, LENGTH, WIDTH)})
+    with pytest.raises(DesignError, match="NaN"):
+        Released(kernel=kernel, prompts={"context": torch.full((1, LENGTH, WIDTH), math.nan)})
+    some = records(4)
+    answers = untouched().answers(some)
+    wanted = torch.nn.functional.cross_entropy(answers.logits[0], some.y, reduction="none")
+    assert torch.allclose(losses(answers)[0], wanted.double(), atol=1e-5)
+    with pytest.raises(DesignError, match="answers must be"):
+        Queries(x=some.x, answers=answers.logits[:, :2])
+    with pytest.raises(DesignError, match="NaN"):
+        Queries(x=some.x, answers=answers.logits * math.nan)

@@ -16,6 +16,7 @@ ATTACKS: dict[str, str] = {
     "deep_leakage": "privassay.attacks.inversion.gradients.dlg:DeepLeakage",
     "differencing": "privassay.attacks.prompts.differencing:Differencing",
     "entropy": "privassay.attacks.membership.loss:Entropy",
+    "exposure": "privassay.attacks.language.exposure:Exposure",
     "fedmia": "privassay.attacks.membership.fedmia:FedMia",
     "gradient_ascent": "privassay.attacks.membership.gradient_ascent:GradientAscent",
     "gradient_canary": "privassay.attacks.membership.gradient_canary:GradientCanary",
@@ -24,6 +25,7 @@ ATTACKS: dict[str, str] = {
         "privassay.attacks.inversion.gradients.gradient_likelihood:GradientLikelihood"
     ),
     "gram": "privassay.attacks.prompts.gram:Gram",
+    "greedy_extraction": "privassay.attacks.language.extraction:GreedyExtraction",
     "informed_linear": "privassay.attacks.membership.informed_linear:InformedLinear",
     "inverting_gradients": (
         "privassay.attacks.inversion.gradients.inverting_gradients:InvertingGradients"
@@ -35,7 +37,11 @@ ATTACKS: dict[str, str] = {
     "lira": "privassay.attacks.membership.lira:Lira",
     "loss": "privassay.attacks.membership.loss:Loss",
     "mask_reuse": "privassay.attacks.prompts.mask_reuse:ReusedMasks",
+    "min_k": "privassay.attacks.language.min_k:MinK",
+    "min_k_plus_plus": "privassay.attacks.language.min_k:MinKPlusPlus",
     "nearest_tokens": "privassay.attacks.prompts.nearest_tokens:NearestTokens",
+    "neighbourhood": "privassay.attacks.language.neighbourhood:Neighbourhood",
+    "new_token_canary": "privassay.attacks.language.new_token_canary:NewTokenCanary",
     "peer_prompt": "privassay.attacks.prompts.peer_prompt:PeerPrompt",
     "pipra": "privassay.attacks.prompts.pipra:Pipra",
     "planted_prompt": "privassay.attacks.membership.planted_prompt:PlantedPrompt",
@@ -45,15 +51,20 @@ ATTACKS: dict[str, str] = {
     "prototype_distance": "privassay.attacks.membership.prototype_distance:PrototypeDistance",
     "prototype_inversion": "privassay.attacks.inversion.prototype:invert",
     "quantile_regression": "privassay.attacks.membership.quantile:QuantileRegression",
+    "recall": "privassay.attacks.language.recall:Recall",
     "rmia": "privassay.attacks.membership.rmia:Rmia",
+    "sampled_exposure": "privassay.attacks.language.exposure:SampledExposure",
     "slice_trilateration": "privassay.attacks.prompts.slice_trilateration:SliceTrilateration",
     "subtraction": "privassay.attacks.prompts.subtraction:Subtraction",
+    "text_loss": "privassay.attacks.language.loss:TextLoss",
+    "text_reference": "privassay.attacks.language.reference:ReferenceDifference",
     "token_bag": "privassay.attacks.inversion.gradients.token_bag:TokenBag",
     "trilateration": "privassay.attacks.prompts.trilateration:Trilateration",
     "update_cosine": "privassay.attacks.membership.update_cosine:UpdateCosine",
     "update_norm": "privassay.attacks.membership.update_norm:UpdateNorm",
     "update_reconstruction": "privassay.attacks.prompts.update_reconstruction:UpdateReconstruction",
     "user_level": "privassay.attacks.membership.user_level:UserLevel",
+    "zlib_ratio": "privassay.attacks.language.zlib_ratio:ZlibRatio",
 }
 
 

@@ -49,7 +49,7 @@ ADVERSARIES: dict[str, Adversary] = {
         Adversary(
             name="querier",
             sees="answers of the deployed model",
-            knows="nothing else",
+            knows="what its attack says that it needs: often data of the same kind, and the recipe",
             may="ask a stated number of queries",
         ),
     )

@@ -1,5 +1,7 @@
 """The verb `selftest`: do our own instruments work on this machine?"""
 
+from collections import Counter
+
 import typer
 
 from .output import Json, Quiet, Terminal, print_json
@@ -21,7 +23,7 @@ def selftest(
 
     It must succeed where nothing protects, be at chance where only noise is seen, and stay below
     the proven ceiling of a correct private run. Exit code 1 if one of them does not: then nothing
-    that this attack says may be believed.
+    that this attack says may be believed. Exit code 2 if some could not run.
     """
     from ...accountant import check
     from ..selftest.run import Result, controls, run
@@ -39,16 +41,17 @@ def selftest(
         if (title := f"{result.attack} by the {result.adversary}: {result.setting}") != attack:
             attack = title
             typer.echo(title)
-        mark = "ok  " if result.judgement.passed else "FAIL"
-        typer.echo(f"  {mark} {result.kind:<8} {result.judgement.words}")
+        mark = {"ok": "ok  ", "failed": "FAIL", "not run": "--  "}[result.status]
+        typer.echo(f"  {mark} {result.kind:<8} {result.words}")
 
     results = run(chosen, seed=seed, say=say)
-    failed = [r for r in results if not r.judgement.passed]
+    count = Counter(result.status for result in results)
     if as_json:
-        print_json({"results": results, "failed": len(failed), "seed": seed})
+        print_json({"results": results, "failed": count["failed"], "not_run": count["not run"]})
     else:
         typer.echo(
-            f"{len(results)} controls of {len({r.attack for r in results})} attacks, "
-            f"{len(failed)} failed, {sum(r.seconds for r in results):.0f} s"
+            f"{len(results)} controls of {len({r.attack for r in results})} attacks: "
+            f"{count['ok']} ok, {count['failed']} failed, {count['not run']} not run; "
+            f"{sum(r.seconds for r in results):.0f} s"
         )
-    raise typer.Exit(1 if failed else 0)
+    raise typer.Exit(1 if count["failed"] else 2 if count["not run"] else 0)

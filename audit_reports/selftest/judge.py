@@ -9,11 +9,13 @@ from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Literal
 
+import numpy as np
+
 from ...accountant.errors import DesignError
 from ...attacks.scores import Scores
 from ..estimators.auc import auc
-from ..estimators.band import band_bound
-from ..estimators.clopper_pearson import lower_limit
+from ..estimators.band import band_bound, pair_level
+from ..estimators.clopper_pearson import distinct_counts, lower_limit, upper_limit
 from ..estimators.reconstruction import ceiling
 from ..estimators.refute import refutes
 from ..estimators.tradeoff import TradeOff
@@ -30,7 +32,7 @@ class Judgement:
 
     Attributes:
         passed: whether it is as it must be.
-        measured: AUC, share of hits, or mu, as `words` say.
+        measured: AUC, share of hits, mu or advantage, as `words` say.
         required: what it was compared with.
         words: one line for the reader.
     """
@@ -46,23 +48,22 @@ def judge(kind: Kind, outcome: Outcome, *, at_least: float, reaches: float = 0.0
 
     Args:
         kind: "positive" must reach `at_least` and be no accident; "noise" must be compatible with
-            chance; "bounded" must be compatible with its mu, and reach `reaches` of it.
+            chance; "bounded" must be compatible with its ceiling, and reach `reaches` of it.
         outcome: what the control returned.
         at_least: AUC or share of hits.
-        reaches: share of mu.
+        reaches: share of the ceiling.
 
     Raises:
-        DesignError: a bounded control without mu, or with dependent trials.
+        DesignError: a bounded control without a ceiling, with dependent trials, or with so few that
+            nothing could be above it.
     """
     if isinstance(outcome, Found):
-        if not 0 <= outcome.hits <= outcome.trials or not 0.0 <= outcome.chance < 1.0:
-            raise DesignError(f"hits, trials and chance contradict each other: {outcome}")
         return _FOUND[kind](outcome, at_least, reaches)
     return _SEPARATED[kind](outcome, at_least, reaches)
 
 
 def _succeeds(outcome: Separated, at_least: float, reaches: float) -> Judgement:
-    found, p = auc(outcome.values_in, outcome.values_out), _chance(outcome)
+    found, p = auc(outcome.values_in, outcome.values_out), chance(outcome)
     return Judgement(
         passed=found >= at_least and p < RISK,
         measured=found,
@@ -72,52 +73,95 @@ def _succeeds(outcome: Separated, at_least: float, reaches: float) -> Judgement:
 
 
 def _at_chance(outcome: Separated, at_least: float, reaches: float) -> Judgement:
-    found, p = auc(outcome.values_in, outcome.values_out), _chance(outcome)
+    found, p = auc(outcome.values_in, outcome.values_out), chance(outcome)
     return Judgement(
         passed=p >= RISK, measured=found, required=0.5, words=f"AUC {found:.3f}, chance (p {p:.2g})"
     )
 
 
+def chance(outcome: Separated) -> float:
+    """P-value of "who is a member is independent of the scores"; never too small.
+
+    Exact for independent trials and for one run whose members were drawn at random: among the k
+    largest scores of all (and the k smallest) the number of members is hypergeometric, for every k
+    fixed beforehand. They are half of all scores, a quarter, and so on; ties are broken by coins
+    that know nothing of membership; the smallest of the p-values is multiplied by their number.
+    """
+    from scipy.stats import hypergeom
+
+    scores = np.concatenate([outcome.values_in, outcome.values_out])
+    total, members = scores.size, outcome.values_in.size
+    coins = np.random.default_rng(0).permutation(total)
+    inside = (np.arange(total) < members)[np.lexsort((coins, scores))]
+    cuts = sorted({max(1, total >> halving) for halving in range(1, total.bit_length())})
+    found = []
+    for cut in cuts:
+        for count in (int(inside[-cut:].sum()), int(inside[:cut].sum())):
+            law = hypergeom(total, members, cut)
+            found.append(2.0 * min(float(law.cdf(count)), float(law.sf(count - 1))))
+    return min(1.0, len(found) * min(found))
+
+
 def _below_ceiling(outcome: Separated, at_least: float, reaches: float) -> Judgement:
-    if outcome.mu is None or not outcome.independent:
-        raise DesignError("a ceiling is tested on independent runs of a release with a proven mu")
-    scores = Scores(
-        values_in=outcome.values_in,
-        values_out=outcome.values_out,
+    curve = outcome.curve if outcome.mu is None else TradeOff.gaussian(outcome.mu)
+    if curve is None or not outcome.independent:
+        raise DesignError(
+            "a ceiling is tested on independent runs of a release with a proven mu or curve"
+        )
+    _require_power(outcome, curve)
+    # The curve bounds both "large means member" and "small means member".
+    both = [_scores(sign * outcome.values_in, sign * outcome.values_out) for sign in (1.0, -1.0)]
+    over = [refutes(curve, scores, confidence=1.0 - RISK / 2.0) for scores in both]
+    refuted = [test for test in over if test.refuted]
+    if outcome.mu is not None:
+        # The separation of two Gaussians that have this AUC: what the attack gets out of mu.
+        area = auc(outcome.values_in, outcome.values_out)
+        reached = math.sqrt(2.0) * _NORMAL.inv_cdf(area) if 0.0 < area < 1.0 else _infinite(area)
+        required = outcome.mu
+        lower = band_bound(both[0], confidence=0.95, delta=0.0).mu_lower
+        said = f"mu {required:.3g} proven, {reached:.3g} from the AUC, {lower:.3g} certified"
+    else:
+        _, tp, fp = distinct_counts(outcome.values_in, outcome.values_out)
+        reached = float(np.max(tp / outcome.values_in.size - fp / outcome.values_out.size))
+        grid = np.linspace(0.0, 1.0, 1001)
+        required = float(np.max(curve.tpr(grid) - grid))
+        said = f"advantage {required:.3g} proven, {reached:.3g} reached"
+    if refuted:
+        rates = f"FPR <= {refuted[0].fpr_upper:.3g}, FNR <= {refuted[0].fnr_upper:.3g}"
+        said = f"ABOVE ITS CEILING, a bug of attack or release: {said} ({rates})"
+    return Judgement(
+        passed=not refuted and (reaches == 0.0 or reached >= reaches * required),
+        measured=reached,
+        required=required,
+        words=f"{said}, {reaches:.0%} must be reached" if reaches else said,
+    )
+
+
+def _require_power(outcome: Separated, curve: TradeOff) -> None:
+    """Perfect separation at least must be above the ceiling, or the control cannot fail."""
+    n_in, n_out = outcome.values_in.size, outcome.values_out.size
+    level = pair_level(n_in, n_out, RISK / 2.0)
+    fpr, fnr = (float(upper_limit(0, n, level)) for n in (n_out, n_in))
+    if fnr >= float(curve.fnr(fpr)[0]):
+        raise DesignError(
+            f"even perfect separation of {n_in} + {n_out} trials could not be above the ceiling "
+            f"({curve.name}) at level {RISK:g}: run more trials, or a release with a lower ceiling"
+        )
+
+
+def _scores(inside: np.ndarray, outside: np.ndarray) -> Scores:
+    return Scores(
+        values_in=inside,
+        values_out=outside,
         design="many_runs",
         adversary="the control's",
         attack="the control's",
         adjacency="add-remove",
     )
-    over = refutes(TradeOff.gaussian(outcome.mu), scores, confidence=1.0 - RISK)
-    # The separation of two Gaussians that have this AUC: what the attack gets out of mu.
-    area = auc(outcome.values_in, outcome.values_out)
-    reached = math.sqrt(2.0) * _NORMAL.inv_cdf(area) if 0.0 < area < 1.0 else math.inf
-    lower = band_bound(scores, confidence=0.95, delta=0.0).mu_lower
-    said = f"mu {outcome.mu:.3g} proven, {reached:.3g} from the AUC, at least {lower:.3g} certified"
-    if over.refuted:
-        rates = f"FPR <= {over.fpr_upper:.3g}, FNR <= {over.fnr_upper:.3g}"
-        said = f"ABOVE ITS CEILING, a bug of attack or release: {said} ({rates})"
-    return Judgement(
-        passed=not over.refuted and (reaches == 0.0 or reached >= reaches * outcome.mu),
-        measured=reached,
-        required=outcome.mu,
-        words=f"{said}, {reaches:.0%} must be reached" if reaches else said,
-    )
 
 
-def _chance(outcome: Separated) -> float:
-    """P-value of "who is a member is independent of the scores".
-
-    Ranks and the largest distance of the two distributions, both with their permutation law: exact
-    for independent trials and for one run whose members were drawn at random.
-    """
-    from scipy.stats import ks_2samp, mannwhitneyu
-
-    inside, outside = outcome.values_in, outcome.values_out
-    ranks = mannwhitneyu(inside, outside, method="auto").pvalue
-    shape = ks_2samp(inside, outside, method="auto").pvalue
-    return min(1.0, 2.0 * float(min(ranks, shape)))
+def _infinite(area: float) -> float:
+    return math.inf if area == 1.0 else -math.inf
 
 
 def _finds(outcome: Found, at_least: float, reaches: float) -> Judgement:

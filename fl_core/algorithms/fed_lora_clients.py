@@ -72,8 +72,7 @@ class Descent:
 class PrivateDescent:
     """Local training with DP-SGD: the unit is an example, and what follows is post-processing.
 
-    The norm that is clipped is over all of the kernel's parameters, also over a factor that is
-    frozen in this round; what is released is a part of that vector, so the bound holds.
+    The norm that is clipped is over what the round trains: its factors and the head.
 
     Attributes:
         mechanism: clip bound, noise, sampling rate and divisor.

@@ -1,6 +1,8 @@
 """Local training of a LoRA federation: rows that share one frozen model."""
 
 from collections.abc import Mapping
+from dataclasses import replace
+from typing import Literal
 
 from torch import Tensor
 
@@ -12,6 +14,7 @@ from ..plan import Order, steps
 from ..private_training import train_privately
 from ..training import train
 from .fed_lora_clients import Descent, Idle, PrivateDescent
+from .fed_lora_factors import factor_of
 from .scaffold import Scaffold
 
 Client = Descent | PrivateDescent | Scaffold | Idle
@@ -52,6 +55,9 @@ def train_rows(
     """
     if isinstance(client, Idle):
         return
+    letters: tuple[Literal["A", "B"], ...] = ("A", "B")
+    moving = {factor_of(name) for name in names}
+    kernel = replace(kernel, trained=tuple(letter for letter in letters if letter in moving))
     if isinstance(client, PrivateDescent):
         train_privately(
             kernel,

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -42,6 +42,8 @@ class Adapters(ByGradients):
         alpha: the term is scaled by alpha / rank, > 0.
         head: from the encoder's output to logits; also trained.
         encode: how the encoder is called.
+        trained: which factors are, with the head. The others act, but have gradient zero and no
+            part in the norm that is clipped: under DP-SGD the bound is spent on what moves.
         max_records: at most so many records pass the encoder at once; bounds the memory.
         bfloat16: run the frozen encoder in bfloat16. On CUDA only; factors, head and their
             gradients stay in single precision, so what is clipped and noised does, too.
@@ -53,12 +55,17 @@ class Adapters(ByGradients):
     alpha: float
     head: Stacked
     encode: Encode = call
+    trained: tuple[Literal["A", "B"], ...] = ("A", "B")
     max_records: int = 256
     bfloat16: bool = False
 
     def __post_init__(self) -> None:
         check.count(rank=self.rank, max_records=self.max_records)
         check.positive(alpha=self.alpha)
+        if self.trained not in (("A", "B"), ("A",), ("B",)):
+            raise ConfigError(
+                f'trained must be ("A", "B"), ("A",) or ("B",), but is {self.trained!r}'
+            )
         per_record.require_records_apart(self.encoder)
         trained = [name for name, value in self.encoder.named_parameters() if value.requires_grad]
         if trained:
@@ -172,7 +179,7 @@ class Adapters(ByGradients):
             leaves, factors = self._backward(
                 own, at, labels, one_each(weight), loss, extra, groups=at.shape[1]
             )
-            squares = per_record.squares(leaves) + stacked.squares(own, factors)
+            squares = per_record.squares(leaves) + stacked.squares(own, factors, weight)
             clipped = clip_factors(squares, weight, clip_norm)
             part = per_record.weighted_sums(leaves, clipped)
             part |= stacked.weighted_sums(own, factors, clipped)
@@ -186,7 +193,7 @@ class Adapters(ByGradients):
             f"{name}.lora_{factor}.weight": value.detach()
             .unsqueeze(1)
             .expand(-1, groups, -1, -1)
-            .requires_grad_()
+            .requires_grad_(factor in self.trained)
             for name in self.layers
             for factor in "AB"
             for value in [own[f"{name}.lora_{factor}.weight"]]
@@ -253,7 +260,7 @@ class Adapters(ByGradients):
         *,
         groups: int,
     ) -> tuple[Params, dict[str, Factors]]:
-        """Gradients of the factors, float[rows, groups, ...], and the head's own factors."""
+        """Gradients of trained factors, float[rows, groups, ...], and the head's own factors."""
         leaves = self._leaves(own, groups)
         with torch.enable_grad():
             features = self._features(leaves, x)
@@ -262,5 +269,6 @@ class Adapters(ByGradients):
         found, below = self.head.factors(
             own, features.detach(), y, weights, loss, context, needs_input=True
         )
-        gradients = torch.autograd.grad(features, list(leaves.values()), below)
-        return dict(zip(leaves, gradients, strict=True)), found
+        moving = {name: leaf for name, leaf in leaves.items() if leaf.requires_grad}
+        gradients = torch.autograd.grad(features, list(moving.values()), below)
+        return dict(zip(moving, gradients, strict=True)), found

@@ -52,9 +52,12 @@ class _LowRank(torch.autograd.Function):
         def apart(value: Tensor) -> Tensor:
             return value.reshape(rows * groups, -1, value.shape[-1])
 
-        at_a = apart(inner).mT @ apart(flat)
-        at_b = (apart(above).mT @ apart(hidden)).mul_(ctx.scaling)
-        return gradient, at_x, at_a.view(a.shape), at_b.view(b.shape), None
+        at_a = at_b = None
+        if ctx.needs_input_grad[2]:
+            at_a = (apart(inner).mT @ apart(flat)).view(a.shape)
+        if ctx.needs_input_grad[3]:
+            at_b = (apart(above).mT @ apart(hidden)).mul_(ctx.scaling).view(b.shape)
+        return gradient, at_x, at_a, at_b, None
 
 
 with_term: Callable[[Tensor, Tensor, Tensor, Tensor, float], Tensor] = _LowRank.apply

@@ -82,7 +82,7 @@ class Stacked:
     ) -> Params:
         """See `Kernel`; the norms come from the factors, no record's gradient is held."""
         found, _ = self.factors(params, x, y, one_each(weights), loss, context)
-        clipped = clip_factors(squares(params, found), weights, clip_norm)
+        clipped = clip_factors(squares(params, found, weights), weights, clip_norm)
         return weighted_sums(params, found, clipped)
 
     def descend(
@@ -153,11 +153,16 @@ def sums(params: Params, found: dict[str, Factors]) -> Params:
     return {name: gradients[name] for name in params if name in gradients}
 
 
-def squares(params: Params, found: dict[str, Factors]) -> Tensor:
+def squares(params: Params, found: dict[str, Factors], like: Tensor) -> Tensor:
     """float64[rows, batch]: squared norm of each record's gradient, of its factors.
 
     In double precision: a product of single-precision squares can vanish or overflow. Infinite
-    where an input is longer than a gradient may be.
+    where an input is longer than a gradient may be; zero where nothing is trained.
+
+    Args:
+        params: of the network.
+        found: factors of each linear map.
+        like: [rows, batch].
     """
     parts = []
     for name, (inputs, output) in found.items():
@@ -167,7 +172,7 @@ def squares(params: Params, found: dict[str, Factors]) -> Tensor:
             size.add_(1.0)
         length = torch.linalg.vector_norm(output, dim=-1, dtype=torch.float64)
         parts.append(size.mul_(length.square_()))
-    total: Tensor = sum(parts[1:], start=parts[0])
+    total: Tensor = sum(parts, start=torch.zeros_like(like, dtype=torch.float64))
     return total
 
 

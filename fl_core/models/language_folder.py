@@ -3,13 +3,12 @@
 Only safetensors, GGUF and JSON are read. No pickle, no code of a checkpoint, no adapter.
 """
 
-import json
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from ...accountant.errors import AssetError, ConfigError
 from ..data import assets
-from .model_folder import is_hub_name
+from .model_folder import is_hub_name, json_object, model_files
 
 ASSETS = {"minilm": "encoder", "smollm2-135m": "causal"}
 """Packaged models, and what they are."""
@@ -85,43 +84,8 @@ def _download(name: str) -> Path:
 
 
 def _checked(folder: Path) -> tuple[Path, ...]:
-    config, weights = folder / "config.json", sorted(folder.glob("*.safetensors"))
-    if not config.is_file() or not weights:
-        raise ConfigError(
-            f"folder {folder.name!r} must hold config.json and *.safetensors, but does not. Save "
-            "the model there with save_pretrained(folder, safe_serialization=True)"
-        )
-    settings = _json(config)
-    for key, why in (
-        ("auto_map", "comes with code of its own, which is never run"),
-        ("quantization_config", "is quantised; frozen models are used in float32 only"),
-    ):
-        if key in settings:
-            raise ConfigError(f"the model in {folder.name!r} {why}. Use another one.")
-    if (folder / "adapter_config.json").exists():  # it would load its base from anywhere
-        raise ConfigError(
-            f"folder {folder.name!r} holds an adapter; merge it into the model and save that"
-        )
-    indices = sorted(folder.glob("*.safetensors.index.json"))
-    for index in indices:
-        outside = set(_json(index).get("weight_map", {}).values()) - {w.name for w in weights}
-        if outside:
-            raise ConfigError(
-                f"{index.name} names {sorted(map(str, outside))[0]!r}, which is no safetensors "
-                "file of its own folder"
-            )
-    tokenizer = [folder / name for name in _TOKENIZER if (folder / name).is_file()]
-    for file in tokenizer:
-        if file.suffix == ".json" and "auto_map" in _json(file):
+    found = model_files(folder, _TOKENIZER)
+    for file in found:
+        if file.name in _TOKENIZER and file.suffix == ".json" and "auto_map" in json_object(file):
             raise ConfigError(f"{file.name} of {folder.name!r} names code, which is never run")
-    return (config, *tokenizer, *indices, *weights)
-
-
-def _json(file: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ConfigError(f"{file.name} is not JSON ({error})") from None
-    if not isinstance(found, dict):
-        raise ConfigError(f"{file.name} must hold an object, but holds a {type(found).__name__}")
-    return found
+    return tuple(found)

@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,22 @@ def download(name: str) -> Path:
 
 
 def checked_files(folder: Path) -> list[Path]:
-    """What loading the model of a folder will read.
+    """What loading the image encoder of a folder will read; errors as those of `model_files`."""
+    found = model_files(folder, _WANTED[1:])
+    if not any(file.name in _WANTED[1:] for file in found):
+        raise ConfigError(
+            f"folder {folder.name!r} must hold preprocessor_config.json, which states how pictures "
+            "are scaled. Save the image processor there with save_pretrained(folder)"
+        )
+    return found
+
+
+def model_files(folder: Path, others: Sequence[str]) -> list[Path]:
+    """What loading the model of a folder will read: its configuration, `others`, its weights.
+
+    Args:
+        folder: that holds it.
+        others: names of files beside the configuration; those that are there count.
 
     Raises:
         ConfigError: a part is missing, or transformers would read or run something else.
@@ -66,10 +82,10 @@ def checked_files(folder: Path) -> list[Path]:
         raise ConfigError(
             f"folder {folder.name!r} holds an adapter; merge it into the model and save that"
         )
-    settings = _json(config)
+    settings = json_object(config)
     if "quantization_config" in settings:
         raise ConfigError(
-            f"the model in {folder.name!r} is quantised; encoders are used in float32 only"
+            f"the model in {folder.name!r} is quantised; frozen models are used in float32 only"
         )
     if "auto_map" in settings:
         raise ConfigError(
@@ -78,23 +94,23 @@ def checked_files(folder: Path) -> list[Path]:
         )
     indices = sorted(folder.glob("*.safetensors.index.json"))
     for index in indices:
-        named = set(_json(index).get("weight_map", {}).values())
+        named = set(json_object(index).get("weight_map", {}).values())
         outside = named - {file.name for file in weights}
         if outside:
             raise ConfigError(
                 f"{index.name} names {sorted(map(str, outside))[0]!r}, which is no safetensors "
                 "file of its own folder"
             )
-    processors = [folder / name for name in _WANTED[1:] if (folder / name).is_file()]
-    if not processors:
-        raise ConfigError(
-            f"folder {folder.name!r} must hold preprocessor_config.json, which states how pictures "
-            "are scaled. Save the image processor there with save_pretrained(folder)"
-        )
-    return [config, *processors, *indices, *weights]
+    there = [folder / name for name in others if (folder / name).is_file()]
+    return [config, *there, *indices, *weights]
 
 
-def _json(file: Path) -> dict[str, Any]:
+def json_object(file: Path) -> dict[str, Any]:
+    """What a JSON file holds.
+
+    Raises:
+        ConfigError: it is not JSON, or not an object.
+    """
     try:
         found = json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:

@@ -1,6 +1,7 @@
 """Low-rank adapters on frozen encoders, against one record at a time and plain autograd."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -186,6 +187,34 @@ def test_gradients_and_clipped_sums_are_those_of_one_record_at_a_time(make, max_
         torch.testing.assert_close(flatten(sums), wanted, rtol=close, atol=close)
 
 
+@pytest.mark.parametrize("trained", [("A",), ("B",)])
+def test_the_clip_is_spent_on_the_trained_factors_alone(trained):
+    kernel, params, x, y, weights, _ = case(towers)
+    part = replace(kernel, trained=trained)
+    every = kernel.gradients(params, x, y, weights, cross_entropy, {})
+    frozen = {n for n in params if "lora" in n and f"lora_{trained[0]}" not in n}
+    assert len(frozen) == 3
+    found = part.gradients(params, x, y, weights, cross_entropy, {})
+    for name in params:
+        wanted = torch.zeros_like(every[name]) if name in frozen else every[name]
+        torch.testing.assert_close(found[name], wanted)
+    # One record at a time: the sum is its gradient, scaled to the bound without the frozen factor.
+    for record in range(BATCH):
+        some = (x[:, record : record + 1], y[:, record : record + 1])
+        ones = torch.ones(ROWS, 1, dtype=torch.float64)
+        raw = part.gradients(params, *some, ones, cross_entropy, {})
+        bound = 0.5 * float(flatten(raw).norm(dim=1).min())
+        sums = part.clipped_sums(params, *some, ones, cross_entropy, {}, clip_norm=bound)
+        norms = flatten(sums).norm(dim=1)
+        torch.testing.assert_close(norms, torch.full_like(norms, bound))
+        assert not any(sums[name].any() for name in frozen)
+
+
+def test_the_trained_factors_must_be_known():
+    with pytest.raises(ConfigError, match="trained must be"):
+        case(towers, trained=("B", "A"))
+
+
 @pytest.mark.parametrize("make", ENCODERS.values(), ids=ENCODERS)
 def test_outputs_are_those_of_one_record_at_a_time(make):
     kernel, params, x, y, _, context = case(make, "residual", max_records=5)
@@ -365,7 +394,7 @@ def test_features_of_tokens():
 @pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing:FutureWarning")  # peft asks for it
 @pytest.mark.parametrize("make", [bert, llama, vit])
 def test_peft_reads_the_factors(make):
-    peft = pytest.importorskip("peft", reason="peft is not installed")
+    peft = pytest.importorskip("peft", reason="needs peft: pip install 'peft>=0.15'")
     kernel, params, x, *_ = case(make, dtype=torch.float32)
     module = make()[0].eval()
     model = peft.get_peft_model(module, peft.LoraConfig(**peft_config(kernel))).eval()

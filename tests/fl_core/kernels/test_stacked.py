@@ -10,7 +10,7 @@ from privassay.accountant.errors import ParameterError
 from privassay.fl_core.counters import Counter
 from privassay.fl_core.kernels.base import Outputs, cross_entropy, flatten, unflatten
 from privassay.fl_core.kernels.layers import Linear, Relu, Residual, SoftClip
-from privassay.fl_core.kernels.stacked import Stacked, mlp
+from privassay.fl_core.kernels.stacked import Stacked, mlp, squares
 from privassay.mechanisms.base import SeededKey
 
 KEY = SeededKey(2)
@@ -228,3 +228,20 @@ def test_cuda_is_the_cpu():
     found = net.clipped_sums(*there, by_distance, target, clip_norm=0.5)
     wanted = net.clipped_sums(*here, by_distance, context, clip_norm=0.5)
     torch.testing.assert_close({n: v.cpu() for n, v in found.items()}, wanted, rtol=1e-4, atol=1e-4)
+
+
+def test_a_network_without_parameters_has_nothing_to_clip():
+    class Same:
+        shapes = staticmethod(dict)
+
+        def forward(self, params, x):
+            return x, x
+
+        def backward(self, params, x, saved, gradient, found, *, needs_input):
+            return gradient if needs_input else None
+
+    net = Stacked((), (Same(),))
+    x, y = torch.randn(2, 3, 4), torch.zeros(2, 3, dtype=torch.int64)
+    assert net.clipped_sums({}, x, y, torch.ones(2, 3), cross_entropy, {}, clip_norm=1.0) == {}
+    none = squares({}, {}, torch.ones(2, 3))
+    assert none.dtype == torch.float64 and torch.equal(none, torch.zeros_like(none))

@@ -1,0 +1,224 @@
+"""What the rows of a DP-FedLoRA comparison train, and how they are protected."""
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Literal
+
+import dp_accounting.dp_event as dpe
+from torch import Tensor
+
+from ...accountant.calibrate import calibrate
+from ...mechanisms.base import Key
+from ...mechanisms.clipping import Clip
+from ...mechanisms.dpsgd import DpSgd
+from ...mechanisms.released.dp_fedlora import AsReleasedDpFedLora
+from ..algorithms.fed_lora import FedLora
+from ..algorithms.fed_lora_clients import Descent, PrivateDescent
+from ..algorithms.fed_lora_factors import BY_ROW, Aggregation
+from ..algorithms.fed_lora_systems import System, as_released, sound
+from ..algorithms.fedavg import plain_sgd
+from ..algorithms.personal_model import adam_w
+from ..clients import ClientData
+from ..kernels.adapters import Adapters
+from ..kernels.base import Params
+from ..models.language import LanguageModel
+from ..models.language_top import last_layer_classifier
+from ..optimizers import AdamW
+from ..protection import Unprotected
+from .base import RowPlan
+from .dp_fedlora import (
+    FEDAVG,
+    FEDPROX,
+    INSIDE,
+    LEAK,
+    LOCALLY,
+    NOISE,
+    NOISE_RELEASED,
+    DpFedLoraFile,
+)
+from .dp_fpl_run import Unnoised
+
+CLASSES = 2
+_HALF = 0.5  # of a client's records are expected in a step of DP-SGD
+_PRIVATE = "adapters trained with DP-SGD"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Clipped(Unprotected):
+    """Updates clipped as under differential privacy, but without noise: nothing is proven."""
+
+    clip_norm: float
+
+    def rows(self, uploads: Tensor, data: ClientData, round: int, key: Key) -> Tensor:
+        """Each as one vector."""
+        return Clip(joint_norm=self.clip_norm).apply(uploads.flatten(1)).view_as(uploads)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Systems:
+    """Algorithm and protection of each row.
+
+    Attributes:
+        file: of the comparison.
+        model: the frozen encoder.
+    """
+
+    file: DpFedLoraFile
+    model: LanguageModel
+
+    def of(self, row: RowPlan) -> System:
+        """What is trained, and how it is protected, in the rows of our own."""
+        name = row.name.removesuffix(LOCALLY)
+        if row.name == INSIDE:
+            return self._inside(row)
+        if row.name == FEDAVG:
+            return System(self.unclipped, Unprotected())
+        if row.asked is None:
+            return self.noise_free(
+                "ffa" if row.name == FEDPROX else _rule(name),
+                algorithm="fedprox" if row.name == FEDPROX else "fedavg",
+            )
+        return self._sound(
+            "ffa" if row.name == NOISE else _rule(name),
+            noise_multiplier=self.multiplier(row),
+            trust="local" if row.name.endswith(LOCALLY) else "sum",
+            training=row.name != NOISE,
+        )
+
+    def noise_free(
+        self, rule: Aggregation, *, algorithm: str = "fedavg", training: bool = True
+    ) -> System:
+        """Clipped, without noise."""
+        found = self._sound(
+            rule,
+            noise_multiplier=1.0,  # not used
+            trust="local" if rule in BY_ROW else "sum",
+            algorithm=algorithm,
+            training=training,
+        )
+        return found._replace(protection=Clipped(clip_norm=self.file.system.clip_norm))
+
+    @property
+    def unclipped(self) -> FedLora:
+        """Plain federated averaging, with a learning rate that nothing has to hold back."""
+        client = Descent(make=adam_w(self.file.training.unclipped_rate, 0.0))
+        return replace(self.noise_free("average").algorithm, client=client)
+
+    def _sound(
+        self,
+        rule: Aggregation,
+        *,
+        noise_multiplier: float,
+        trust: Literal["sum", "local"],
+        algorithm: str = "fedavg",
+        training: bool = True,
+    ) -> System:
+        file = self.file
+        return sound(
+            self.kernel,
+            make=self.descent,
+            clip_norm=file.system.clip_norm,
+            noise_multiplier=noise_multiplier,
+            cohort=float(file.data.clients),
+            trust=trust,
+            algorithm=algorithm,
+            aggregation=rule,
+            clients=file.data.clients,
+            training=training,
+            epochs=file.training.epochs,
+            batch_size=file.training.batch_size,
+        )
+
+    def _inside(self, row: RowPlan) -> System:
+        """FFA whose clients train with DP-SGD."""
+        file, training = self.file, self.file.training
+        kind = Unnoised if row.asked is None else DpSgd
+        client = PrivateDescent(
+            mechanism=kind(
+                clip_norm=file.system.example_clip_norm,
+                noise_multiplier=1.0 if row.asked is None else self.multiplier(row),
+                sampling_rate=_HALF,
+                expected_batch=_HALF * file.data.train_each,
+            ),
+            steps=training.private_steps,
+            make=adam_w(training.private_rate, 0.0),
+        )
+        algorithm = FedLora(
+            kernel=self.kernel,
+            aggregation="ffa",
+            client=client,
+            divisor=float(file.data.clients),
+        )
+        return System(algorithm, client.protection(_PRIVATE))
+
+    def multiplier(self, row: RowPlan) -> float:
+        """Noise over clip bound that just meets the row's budget."""
+        file, training = self.file, self.file.training
+
+        def event(multiplier: float) -> dpe.DpEvent:
+            if row.unit == "example":
+                steps = training.rounds * training.private_steps
+                one = DpSgd(
+                    clip_norm=1.0, noise_multiplier=multiplier, sampling_rate=_HALF,
+                    expected_batch=1.0,
+                )  # fmt: skip
+                return one.event(steps)
+            # A client's uploads with noise of their own cost as much as noisy sums.
+            return dpe.SelfComposedDpEvent(dpe.GaussianDpEvent(multiplier), training.rounds)
+
+        assert row.asked is not None  # else there is no noise
+        return calibrate(
+            event,
+            epsilon=row.asked,
+            delta=file.claim.delta,
+            adjacency=row.adjacency,
+            unit=row.unit,
+            bracket=(0.1, 1e5),
+        )
+
+    def released(self, row: RowPlan, cohort: int) -> tuple[System, float]:
+        """The public program at the row's claim, and the noise of every entry.
+
+        Args:
+            row: SCAFFOLD's control variates leave as they are, the noise-only row trains nothing.
+            cohort: clients of a round.
+        """
+        file, leak = self.file, row.name == LEAK
+        assert row.asked is not None  # a claim
+        program = AsReleasedDpFedLora(
+            epsilon=row.asked,
+            delta=file.claim.delta,
+            clip_norm=file.system.released_clip_norm,
+            scaffold_leak=leak,
+        )
+        found = as_released(
+            self.kernel,
+            make=plain_sgd(file.system.scaffold_rate) if leak else self.descent,
+            cohort=cohort,
+            system=program,
+            algorithm="scaffold" if leak else "fedavg",
+            clients=file.data.clients,
+            training=row.name != NOISE_RELEASED,
+            epochs=file.training.epochs,
+            batch_size=file.training.batch_size,
+        )
+        return found, program.sigma
+
+    def descent(self, params: Params) -> AdamW:
+        """Of clipped training."""
+        return adam_w(self.file.training.learning_rate, 0.0)(params)
+
+    @cached_property
+    def kernel(self) -> Adapters:
+        """Adapters on the last layer, and the head."""
+        system = self.file.system
+        return last_layer_classifier(
+            self.model, classes=CLASSES, rank=system.rank, alpha=system.alpha
+        )
+
+
+def _rule(name: str) -> Aggregation:
+    known: dict[str, Aggregation] = {
+        rule: rule for rule in ("ffa", "rolora", "average", "stack", "residual", "svd")
+    }
+    return known[name]

@@ -1,0 +1,254 @@
+"""Runs the rows of a DP-FedLoRA comparison; seeds are replicas of one federated run."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import dp_accounting.dp_event as dpe
+import torch
+from torch import Tensor
+
+from ...accountant.event_json import to_dict
+from ...accountant.ledger import Ledger
+from ...mechanisms.base import SeededKey
+from ...mechanisms.lora import JointDeltaSum
+from ...mechanisms.released.dp_fedlora import clients_of_round
+from .. import checkpoint
+from ..algorithms.base import State
+from ..algorithms.fed_lora import FedLora
+from ..algorithms.fed_lora_clients import Idle, PrivateDescent
+from ..algorithms.fed_lora_systems import System
+from ..algorithms.fedavg import FedAvg
+from ..clients import ClientData
+from ..cohort import Cohort, Everyone, Scheduled
+from ..federation import Federation, run
+from ..kernels.base import Kernel, Params
+from ..kernels.stacked import mlp
+from ..models.language import LanguageModel, load_language_model
+from ..models.language_top import states_below
+from ..protection import Aggregate, PerUpload, Protection, Unprotected
+from ..simulate import one_thread
+from .base import Bar, Outcome, RowPlan, Say
+from .dp_fedlora import (
+    BASE,
+    CENTRAL,
+    HEAD,
+    LEAK,
+    LOCAL,
+    LOCALLY,
+    NOISE_RELEASED,
+    RELEASED_ALL,
+    RELEASED_TWO,
+    RULES,
+    DpFedLoraFile,
+)
+from .dp_fedlora_data import Mails, Values, deal, load
+from .dp_fedlora_laws import aggregation_gap, factors, norms
+from .dp_fedlora_rows import CLASSES, Clipped, Systems
+
+
+def prepare(file: DpFedLoraFile, say: Say) -> "DpFedLoraRows":
+    """Load model and mails; errors as those of `SystemFile.prepare`."""
+    pool = load(file.data)
+    model = load_language_model(file.model.source)
+    say(f"{len(pool)} mails pass the frozen layers of {file.model.source} once")
+    with one_thread():
+        states = states_below(model, model.tokenizer.encode(pool.texts, file.model.length))
+        key = SeededKey(file.seed).child("deal")
+        mails = deal(states, pool, file.data, seeds=file.compare.seeds, key=key)
+    hashes = {"mails": pool.sha256, "language model": model.sha256}
+    return DpFedLoraRows(file=file, model=model, mails=mails, hashes=hashes)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class DpFedLoraRows:
+    """A prepared comparison; see `base.Prepared`."""
+
+    file: DpFedLoraFile
+    model: LanguageModel
+    mails: Mails
+    hashes: dict[str, str]
+
+    def run(self, row: RowPlan, bar: Bar) -> Outcome:
+        """One row, all seeds."""
+        with one_thread():
+            if row.name == HEAD:
+                return self._head(row, bar)
+            if row.name in (LOCAL, CENTRAL):
+                return self._alone(row, bar)
+            if row.name == BASE:
+                system, rounds = self.systems.noise_free("ffa", training=False), 0
+            elif row.name in (NOISE_RELEASED, RELEASED_TWO, RELEASED_ALL, LEAK):
+                return self._released(row, bar)
+            else:
+                system, rounds = self.systems.of(row), self.file.training.rounds
+            ledger = self._ledger(row)
+            state = self._trained(system, rounds, ledger, bar)
+            notes = self._notes(row, system, state)
+            idle = isinstance(system.algorithm.client, Idle)
+            return self._outcome(system.algorithm, state, None if idle else ledger, notes)
+
+    def _head(self, row: RowPlan, bar: Bar) -> Outcome:
+        """The head on frozen features, which pass the encoder once."""
+        file, training = self.file, self.file.training
+        algorithm = FedAvg(
+            kernel=mlp((self.model.dimension, CLASSES)),
+            epochs=training.epochs,
+            batch_size=training.batch_size,
+            optimizer=self.systems.descent,
+            divisor=float(file.data.clients),
+        )
+        protection: Protection = Clipped(clip_norm=file.system.clip_norm)
+        if row.asked is not None:
+            mechanism = JointDeltaSum(
+                clip_norm=file.system.clip_norm,
+                noise_multiplier=self.systems.multiplier(row),
+                sampling_rate=1.0,
+                cohort=float(file.data.clients),
+            )
+            protection = Aggregate(mechanism=mechanism)
+        mails, ledger = self.mails.of(self._features), self._ledger(row)
+        state = self._run(algorithm, protection, mails.train, training.rounds, ledger, bar)
+        models: list[tuple[Kernel, Params]] = [
+            (algorithm.kernel, {name: value[seed : seed + 1] for name, value in state.items()})
+            for seed in range(mails.seeds)
+        ]
+        return self._judged(mails.shared(models), state, ledger)
+
+    def _alone(self, row: RowPlan, bar: Bar) -> Outcome:
+        """Federations of one client: each by itself, or one with everything."""
+        training, alone = self.file.training, row.name == LOCAL
+        algorithm = replace(
+            self.systems.unclipped,
+            divisor=1.0,
+            batch_size=training.batch_size if alone else training.central_batch_size,
+        )
+        data, ledger = self.mails.alone() if alone else self.mails.merged(), self._ledger(row)
+        state = self._run(algorithm, Unprotected(), data, training.rounds, ledger, bar)
+        if not alone:
+            return self._outcome(algorithm, state, ledger, ())
+        params = {name: state[name] for name in self.systems.kernel.shapes()}
+        sample = self.file.data.neighbour_sample
+        values = self.mails.personal(
+            self.systems.kernel, params, self._key.child("neighbours"), sample
+        )
+        return self._judged(values, state, ledger)
+
+    def _released(self, row: RowPlan, bar: Bar) -> Outcome:
+        """The public program at its claim, and what it makes of adapters that nobody trains."""
+        file, data = self.file, self.file.data
+        few = row.name in (RELEASED_TWO, NOISE_RELEASED)
+        cohort = file.system.released_cohort if few else data.clients
+        found, stddev = self.systems.released(row, cohort)
+        who: Cohort = Everyone()
+        if few:
+            who = Scheduled(lambda round_: clients_of_round(round_, data.clients, cohort))
+        rounds = file.system.released_rounds if few else file.training.rounds
+        ledger = self._ledger(row)
+        state = self._trained(found, rounds, ledger, bar, who)
+        law = norms(
+            state, stddev=stddev, weights=(1.0 / cohort,) * cohort,
+            names=factors(found.algorithm, "AB"), seeds=file.compare.seeds,
+        )  # fmt: skip
+        idle = isinstance(found.algorithm.client, Idle)
+        return self._outcome(found.algorithm, state, None if idle else ledger, (law,))
+
+    def _trained(
+        self, system: System, rounds: int, ledger: Ledger, bar: Bar, cohort: Cohort | None = None
+    ) -> State:
+        """All rounds of all seeds; none gives the start."""
+        if not rounds:
+            return system.algorithm.start(self.mails.train.replicas.unique(), self._key)
+        train = self.mails.train
+        return self._run(system.algorithm, system.protection, train, rounds, ledger, bar, cohort)
+
+    def _run(
+        self,
+        algorithm: FedLora | FedAvg,
+        protection: Protection,
+        data: ClientData,
+        rounds: int,
+        ledger: Ledger,
+        bar: Bar,
+        cohort: Cohort | None = None,
+    ) -> State:
+        federation = Federation(
+            algorithm=algorithm,
+            data=data,
+            rounds=rounds,
+            key=self._key,
+            protection=protection,
+            cohort=cohort or Everyone(),
+        )
+        return run(federation, ledger, say=lambda done: bar(done, rounds)).state
+
+    def _notes(self, row: RowPlan, system: System, state: State) -> tuple[str, ...]:
+        """The norm law where noise adds up in a factor; the gap of a rule without noise."""
+        file, algorithm = self.file, system.algorithm
+        if row.asked is None:
+            if row.name not in RULES:
+                return ()
+            first = self.mails.train.take((self.mails.train.replicas == 0).nonzero()[:, 0])
+            gap = aggregation_gap(algorithm, first, self._key)
+            return (f"first round, distance from the mean of the clients' products: {gap:.2g}",)
+        if isinstance(algorithm.client, PrivateDescent):
+            return (f"noise multiplier {algorithm.client.mechanism.noise_multiplier:.3g}",)
+        assert isinstance(system.protection, Aggregate | PerUpload)  # as the row has a budget
+        multiplier = float(system.protection.mechanism.noise_multiplier)
+        said = f"noise multiplier {multiplier:.3g}"
+        if algorithm.aggregation != "ffa":
+            return (said,)
+        local = row.name.endswith(LOCALLY)
+        share, uploads = 1.0 / file.data.clients, file.data.clients if local else 1
+        law = norms(
+            state,
+            stddev=multiplier * file.system.clip_norm,
+            weights=(share,) * (uploads * file.training.rounds),
+            names=factors(algorithm, "B"),
+            seeds=file.compare.seeds,
+        )
+        return (said, law)
+
+    def _outcome(
+        self, algorithm: FedLora, state: State, ledger: Ledger | None, notes: tuple[str, ...]
+    ) -> Outcome:
+        models: list[tuple[Kernel, Params]] = [
+            algorithm.model(state, seed) for seed in range(self.mails.seeds)
+        ]
+        return self._judged(self.mails.shared(models), state, ledger, notes)
+
+    def _judged(
+        self,
+        values: Values,
+        state: Mapping[str, Tensor],
+        ledger: Ledger | None,
+        notes: tuple[str, ...] = (),
+    ) -> Outcome:
+        """Without a ledger no record has had any influence."""
+        event = dpe.NoOpDpEvent() if ledger is None else ledger.event()
+        return Outcome(
+            values=values,
+            event=to_dict(event),
+            releases=0 if ledger is None else len(ledger.entries),
+            notes=notes,
+            digest=checkpoint.digest(state),
+        )
+
+    def _ledger(self, row: RowPlan) -> Ledger:
+        return Ledger(adjacency=row.adjacency, unit=row.unit)
+
+    @cached_property
+    def systems(self) -> Systems:
+        """What the rows train."""
+        return Systems(file=self.file, model=self.model)
+
+    @cached_property
+    def _features(self) -> Tensor:
+        """float[records, dim]: of the whole frozen encoder."""
+        with torch.no_grad():
+            parts = [self.systems.kernel.encoder(part) for part in self.mails.train.x.split(256)]
+        return torch.cat(parts)
+
+    @property
+    def _key(self) -> SeededKey:
+        return SeededKey(self.file.seed).child("dp_fedlora")

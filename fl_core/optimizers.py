@@ -58,7 +58,9 @@ class Sgd:
     def update(self, params: Params, gradients: Params, rows: slice) -> None:
         """See `Optimizer`. The buffer starts at zero, which gives torch's first step too."""
         for name, value in params.items():
-            gradient = gradients[name].add(value, alpha=self.weight_decay)
+            gradient = gradients[name]
+            if self.weight_decay > 0.0:
+                gradient = gradient.add(value, alpha=self.weight_decay)
             buffer = self._state[name][rows].mul_(self.momentum).add_(gradient)
             value.sub_(buffer, alpha=self.learning_rate)
 

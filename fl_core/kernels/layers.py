@@ -12,7 +12,7 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from .base import Params
+from .base import NARROW, Params
 
 
 class Factors(NamedTuple):
@@ -66,7 +66,11 @@ class Linear:
     def forward(self, params: Params, x: Tensor) -> tuple[Tensor, Tensor]:
         """Output twice: nothing else is needed."""
         weight = params[f"{self.name}.weight"]
-        y = torch.baddbmm(params[f"{self.name}.bias"], x, weight) if self.bias else x @ weight
+        if self.fan_out < NARROW <= x.shape[1]:
+            y = weight.mT @ x.mT
+            y = (y.add_(params[f"{self.name}.bias"].mT) if self.bias else y).mT
+        else:
+            y = torch.baddbmm(params[f"{self.name}.bias"], x, weight) if self.bias else x @ weight
         return y, y
 
     def backward(

@@ -9,6 +9,7 @@ from torch import Tensor
 from ..counters import Counter
 from .base import (
     LARGEST_SQUARE,
+    NARROW,
     Clipped,
     Context,
     Loss,
@@ -99,7 +100,11 @@ class Stacked:
         """See `Kernel`; gradients are added to the parameters while they are computed."""
         found, _ = self.factors(params, x, y, weights, loss, context)
         for name, (inputs, output) in found.items():
-            params[f"{name}.weight"].baddbmm_(inputs.mT, output, alpha=-learning_rate)
+            weight = params[f"{name}.weight"]
+            if output.shape[2] < NARROW:
+                weight.sub_((output.mT @ inputs).mT, alpha=learning_rate)
+            else:
+                weight.baddbmm_(inputs.mT, output, alpha=-learning_rate)
             if f"{name}.bias" in params:
                 params[f"{name}.bias"].sub_(output.sum(dim=1, keepdim=True), alpha=learning_rate)
 
@@ -147,7 +152,9 @@ def sums(params: Params, found: dict[str, Factors]) -> Params:
     """Sum of the records' gradients, of their factors."""
     gradients = {}
     for name, (inputs, output) in found.items():
-        gradients[f"{name}.weight"] = inputs.mT @ output
+        narrow = output.shape[2] < NARROW
+        product = (output.mT @ inputs).mT if narrow else inputs.mT @ output
+        gradients[f"{name}.weight"] = product
         if f"{name}.bias" in params:
             gradients[f"{name}.bias"] = output.sum(dim=1, keepdim=True)
     return {name: gradients[name] for name in params if name in gradients}

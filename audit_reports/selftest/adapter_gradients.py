@@ -5,17 +5,19 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from .control import Control, Found
-from .gradients import CANDIDATES, SIGMA, identified, protected
+from .gradients import CANDIDATES, MU, identified, protected
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-LENGTH = 16  # tokens of a text; the adapters' gradients have 2 * 8 rows
+RANK = 8
+LENGTH = 16  # tokens of a text; the gradients of query's and value's A have so many rows
+SHORT = 6  # tokens that the gradient of one B tells apart
 
 
 @cache
-def _texts() -> "tuple[Any, Tensor]":
-    """MiniLM, and int64[n, LENGTH], pieces of the descriptions of scikit-learn's data sets."""
+def _texts(length: int) -> "tuple[Any, Tensor]":
+    """MiniLM, and int64[n, length], pieces of the descriptions of scikit-learn's data sets."""
     from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits, load_wine
 
     from ...fl_core.models.language import load_language_model
@@ -25,10 +27,12 @@ def _texts() -> "tuple[Any, Tensor]":
     ).split()
     pieces = [" ".join(words[i : i + 9]) for i in range(0, len(words) - 9, 9)]
     model = load_language_model("minilm")
-    return model, model.tokenizer.encode(pieces, LENGTH)
+    return model, model.tokenizer.encode(pieces, length)
 
 
-def _tokens(protection: str) -> Callable[[int], Found]:
+def _tokens(protection: str, *, first_round: bool = False) -> Callable[[int], Found]:
+    """From the gradients of A, or of B in the first round, when that of A is zero."""
+
     def run(seed: int) -> Found:
         import torch
 
@@ -40,10 +44,10 @@ def _tokens(protection: str) -> Callable[[int], Found]:
         from ...fl_core.models.language_kernels import classifier
         from ...mechanisms.base import SeededKey
 
-        trials = 60
-        model, texts = _texts()
+        trials, length = 60, SHORT if first_round else LENGTH
+        model, texts = _texts(length)
         layers = tuple(f"encoder.layer.0.attention.self.{part}" for part in ("query", "value"))
-        kernel = classifier(model, classes=2, rank=8, alpha=16.0, targets=layers)
+        kernel = classifier(model, classes=2, rank=RANK, alpha=16.0, targets=layers)
         draw = torch.Generator().manual_seed(seed)
         among = torch.rand(trials, len(texts), generator=draw).argsort(dim=1)[:, :CANDIDATES]
         truth = torch.randint(CANDIDATES, (trials,), generator=draw)
@@ -51,23 +55,25 @@ def _tokens(protection: str) -> Callable[[int], Found]:
         y = torch.randint(2, (trials, 1), generator=draw)
         one = torch.zeros(1, dtype=torch.int64)
         params = kernel.initial(Counter.of(SeededKey(seed), "model"), one, one)
-        for name, value in params.items():  # as after some rounds: B is no longer zero
-            if "lora_B" in name:
+        for name, value in params.items():
+            if "lora_B" in name and not first_round:
                 value.copy_(0.05 * torch.randn(value.shape, generator=draw))
         params = {name: value.expand(trials, *value.shape[1:]) for name, value in params.items()}
         found = kernel.gradients(params, x[:, None], y, torch.ones(trials, 1), cross_entropy, {})
-        names = tuple(f"{layer}.lora_A.weight" for layer in layers)
+        factor = "B" if first_round else "A"
+        names = tuple(f"{layer}.lora_{factor}.weight" for layer in layers)
         seen = protected({name: found[name] for name in names}, protection, seed)
         view = GradientView(gradients=seen, params=params, batch=1)
         attack = TokenBag(
-            span=InputSpan(names=names),
+            span=InputSpan(names=() if first_round else names),
+            images=names if first_round else (),
             inputs=bert_inputs(model.module),
             vocabulary=model.tokenizer.size,
-            places=LENGTH,
+            places=length,
             padding=model.tokenizer.padding,
         )
         scores = attack.score(view, texts[among])
-        return identified(scores, truth, 2.0 / SIGMA if protection == "noisy" else None)
+        return identified(scores, truth, MU if protection == "noisy" else None)
 
     return run
 
@@ -84,7 +90,7 @@ def _prompt(protection: str) -> Callable[[int], Found]:
         from ...mechanisms.base import SeededKey
         from .prompt_stand_in import stand_in
 
-        trials, model = 40, stand_in()
+        trials, model = 150, stand_in()
         draw = torch.Generator().manual_seed(seed)
         among = torch.rand(trials, len(model.x), generator=draw).argsort(dim=1)[:, :CANDIDATES]
         truth = torch.randint(CANDIDATES, (trials,), generator=draw)
@@ -103,7 +109,7 @@ def _prompt(protection: str) -> Callable[[int], Found]:
         seen = protected(found, protection, seed)
         view = GradientView(gradients=seen, params=params, batch=1)
         scores = attack.score(view, model.x[among])
-        return identified(scores, truth, 2.0 / SIGMA if protection == "noisy" else None)
+        return identified(scores, truth, MU if protection == "noisy" else None)
 
     return run
 
@@ -116,6 +122,16 @@ CONTROLS: tuple[Control, ...] = (
         positive=_tokens("none"),
         noise=_tokens("noise"),
         bounded=_tokens("noisy"),
+        at_least=0.9,
+        assets=("minilm",),
+    ),
+    Control(
+        attack="token_bag",
+        adversary="server",
+        setting="first round: gradient of MiniLM's B of rank 8, one text of 6 tokens, 1 of 100",
+        positive=_tokens("none", first_round=True),
+        noise=_tokens("noise", first_round=True),
+        bounded=_tokens("noisy", first_round=True),
         at_least=0.9,
         assets=("minilm",),
     ),

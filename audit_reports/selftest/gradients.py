@@ -1,8 +1,8 @@
 """Controls of the attacks on gradients: one client, one step, one record or a few.
 
 Each trial is a client of its own: a record is drawn at random, the adversary has it and 99 others
-of the pool in random order, and must say which it was. Blind, that is one in a hundred, whatever
-the adversary knows of the pool.
+of its class in random order, and must say which it was. Blind, that is one in a hundred, whatever
+the adversary knows of pool, class and label.
 """
 
 from collections.abc import Callable
@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from ...fl_core.kernels.stacked import Stacked
 
 CANDIDATES = 100
-SIGMA = 1.0  # noise over clip bound in the bounded runs: 2 / SIGMA if a record is replaced
+SIGMA = 1.0  # noise over clip bound in the bounded runs
+MU = 1.0 / SIGMA  # against the same release of no record: a reference world like any other
 
 
 class _Game(NamedTuple):
@@ -52,11 +53,15 @@ def _game(trials: int, seed: int, *, batch: int = 1) -> _Game:
 
     x, y = _digits()
     draw = torch.Generator().manual_seed(seed)
-    order = torch.rand(trials, len(x), generator=draw).argsort(dim=1)[:, : CANDIDATES + batch - 1]
+    # All candidates are of the target's class: what is typical of it says nothing.
+    target = torch.randint(len(x), (trials,), generator=draw)
+    apart = torch.rand(trials, len(x), generator=draw) + 2.0 * (y != y[target, None])
+    apart[torch.arange(trials), target] = 9.0  # placed by itself
+    others = apart.argsort(dim=1)
     truth = torch.randint(CANDIDATES, (trials,), generator=draw)
-    first = order[torch.arange(trials), truth]  # the target, wherever it stands
-    batches = torch.cat([first[:, None], order[:, CANDIDATES:]], dim=1)
-    among = order[:, :CANDIDATES]
+    among = others[:, :CANDIDATES].clone()
+    among[torch.arange(trials), truth] = target
+    batches = torch.cat([target[:, None], others[:, CANDIDATES : CANDIDATES + batch - 1]], dim=1)
     return _Game(x[batches], y[batches], x[among], y[among], truth)
 
 
@@ -115,11 +120,11 @@ def _linear(protection: str) -> Callable[[int], Found]:
     def run(seed: int) -> Found:
         from ...attacks.inversion.gradients.linear_analytic import LinearAnalytic
 
-        trials = 400
+        trials = 1000
         game, (kernel, params) = _game(trials, seed), _model(trials, seed)
         view = _view(game, kernel, params, protection=protection, seed=seed)
         scores = LinearAnalytic().score(view, game.candidates)
-        return identified(scores, game.truth, 2.0 / SIGMA if protection == "noisy" else None)
+        return identified(scores, game.truth, MU if protection == "noisy" else None)
 
     return run
 
@@ -129,7 +134,7 @@ def _informed(protection: str) -> Callable[[int], Found]:
         from ...attacks.inversion.gradients.gradient_likelihood import GradientLikelihood
         from ...attacks.inversion.gradients.matching import forward_of
 
-        trials = 200
+        trials = 500
         game, (kernel, params) = _game(trials, seed), _model(trials, seed)
         view = _view(game, kernel, params, protection=protection, seed=seed)
         attack = GradientLikelihood(
@@ -139,7 +144,7 @@ def _informed(protection: str) -> Callable[[int], Found]:
             clip_norm=float("inf") if protection == "none" else 1.0,
         )
         scores = attack.score(view, game.candidates)
-        return identified(scores, game.truth, 2.0 / SIGMA if protection == "noisy" else None)
+        return identified(scores, game.truth, MU if protection == "noisy" else None)
 
     return run
 
@@ -170,34 +175,39 @@ def _matched(kind: str, protection: str) -> Callable[[int], Found]:
         else:
             attack = DeepLeakage(forward=forward_of(kernel), start=start, classes=10)
         scores = attack.score(view, game.candidates)
-        return identified(scores, game.truth, 2.0 / SIGMA if protection == "noisy" else None)
+        return identified(scores, game.truth, MU if protection == "noisy" else None)
 
     return run
 
 
 def _labels(protection: str) -> Callable[[int], Found]:
-    """A hit: of two classes, one in the batch of 8 and one not, the one that was in it."""
+    """A hit: of two batches of 8, drawn alike, the one that was used; by a class of each alone."""
 
     def run(seed: int) -> Found:
         import torch
 
         from ...attacks.inversion.gradients.label_recovery import LabelRecovery
 
-        trials = 400
-        game, (kernel, params) = _game(trials, seed, batch=8), _model(trials, seed)
+        trials, public = 400, 200
+        x, y = _digits()
+        draw = torch.Generator().manual_seed(seed)
+        order = torch.rand(trials, len(x) - public, generator=draw).argsort(dim=1) + public
+        pair = torch.stack([order[:, :8], order[:, 8:16]], dim=1)  # nobody's public records
+        held = torch.zeros(trials, 2, 10).scatter_(2, y[pair], 1.0)
+        alone = held * (1.0 - held.flip(1))
+        usable = alone.any(dim=2).all(dim=1)
+        pair, alone = pair[usable], alone[usable]
+        asked = (alone * torch.rand(alone.shape, generator=draw)).argmax(dim=2)
+        used = torch.randint(2, (len(pair),), generator=draw)
+        batch = pair[torch.arange(len(pair)), used]
+        game = _Game(x[batch], y[batch], x[batch], y[batch], used)
+        kernel, params = _model(len(pair), seed)
         view = _view(game, kernel, params, protection=protection, seed=seed)
-        public, _ = _digits()
         some = {name: value[:1] for name, value in params.items()}
-        predicted = kernel.outputs(some, public[None, :200]).logits[0].softmax(dim=1).mean(dim=0)
-        draw = torch.Generator().manual_seed(seed + 3)
-        present = torch.zeros(trials, 10).scatter_(1, game.y, 2.0)
-        other = (torch.rand(trials, 10, generator=draw) - present).argmax(dim=1)
-        swap = torch.rand(trials, generator=draw) < 0.5
-        pair = torch.stack([game.y[:, 0], other], dim=1)
-        pair = torch.where(swap[:, None], pair.flip(1), pair)
-        counts = LabelRecovery(layer="2", predicted=predicted).score(view, pair)
-        hits = int((counts.argmax(dim=1) == swap.long()).sum())
-        return Found(hits=hits, trials=trials, chance=0.5)
+        predicted = kernel.outputs(some, x[None, :public]).logits[0].softmax(dim=1).mean(dim=0)
+        counts = LabelRecovery(layer="2", predicted=predicted).score(view, asked)
+        hits = int((counts.argmax(dim=1) == used).sum())
+        return Found(hits=hits, trials=len(pair), chance=0.5)
 
     return run
 
@@ -219,7 +229,7 @@ CONTROLS: tuple[Control, ...] = (
         positive=_informed("none"),
         noise=_informed("noise"),
         bounded=_informed("noisy"),
-        at_least=0.99,
+        at_least=0.99,  # bounded: records of one class move far less than the clip bound allows
     ),
     Control(
         attack="inverting_gradients",
@@ -242,7 +252,7 @@ CONTROLS: tuple[Control, ...] = (
     Control(
         attack="label_recovery",
         adversary="server",
-        setting="gradient of a network for digits, 8 records; which of two classes was there",
+        setting="gradient of a network for digits, 8 records; which of two batches it was",
         positive=_labels("none"),
         noise=_labels("noise"),
         at_least=0.9,

@@ -52,6 +52,7 @@ class GradientLikelihood:
             found = simulated(self.forward, view, candidates[:, place, None], labels)
             own = flat(found).detach().double()
             length = own.norm(dim=1, keepdim=True)
-            own = own * (self.clip_norm / length.clamp(min=1e-300)).clamp(max=1.0)
+            # The view is a mean over the batch, of which the candidate is one record.
+            own = own * (self.clip_norm / length.clamp(min=1e-300)).clamp(max=1.0) / view.batch
             each.append(-(seen - own).square().sum(dim=1))
         return torch.stack(each, dim=1)

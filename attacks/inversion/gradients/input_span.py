@@ -1,10 +1,10 @@
 """The rows of an adapter's gradient lie in the span of what passed the layer.
 
 The gradient of a low-rank factor A (and of a whole weight) is a sum of outer products with the
-layer's inputs. With fewer inputs than rows the span of the inputs is seen exactly, and every
-possible input can be tested against it, one by one. With more, the span is cut: the test is then
-a ranking and not exact. Source of the idea: Petrov et al., arXiv:2405.15586; for adapters
-arXiv:2601.17533.
+layer's inputs; that of B one with their images A x. With fewer inputs than rows the span of the
+inputs is seen exactly, and every possible input can be tested against it, one by one. With more,
+the span is cut: the test is then a ranking and not exact. Source of the idea: Petrov et al.,
+arXiv:2405.15586; for adapters arXiv:2601.17533.
 """
 
 from dataclasses import dataclass
@@ -31,7 +31,7 @@ class InputSpan:
     needs: ClassVar[tuple[str, ...]] = (
         "each client's gradient or update of the adapters",
         "the public model",
-        "a factor B that is not zero: not the first step of all",
+        "for A a factor B that is not zero; for B anything, also in the first step",
     )
     cost: ClassVar[str] = "one product with every possible input"
     source: ClassVar[str] = "arXiv:2405.15586, section 4; arXiv:2601.17533"

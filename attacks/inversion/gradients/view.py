@@ -40,6 +40,10 @@ class GradientView:
                     f"the gradient of {name} has shape {tuple(value.shape)}, but the parameter "
                     f"{tuple(self.params[name].shape)}"
                 )
+            if len(value) != self.trials:
+                raise DesignError(
+                    f"the gradient of {name} has {len(value)} trials, but others have {self.trials}"
+                )
             if not bool(torch.isfinite(value).all()):
                 raise DesignError(f"the gradient of {name} holds NaN or infinity")
 

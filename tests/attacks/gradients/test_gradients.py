@@ -188,6 +188,105 @@ def test_tokens_of_a_short_text_are_recovered_from_adapters_of_a_real_model():
     assert control.hits >= 0.95 * control.trials
 
 
+def test_a_known_rest_of_a_batch_is_subtracted():
+    params, x, y = client(trials=6, batch=4)
+    whole = view_of(params, x, y)
+    others = view_of(params, x[:, 1:], y[:, 1:])
+    rest = {n: v - 0.75 * others.gradients[n] for n, v in whole.gradients.items()}
+    seen = GradientView(gradients=rest, params=params, batch=4)
+    draw = torch.Generator().manual_seed(1)
+    candidates = 0.2 * x[:, :1] + 0.8 * torch.rand(6, 9, 6, generator=draw, dtype=torch.float64)
+    candidates[:, 4] = x[:, 0]
+    labels = y[:, :1].expand(-1, 9)
+    attack = GradientLikelihood(forward=forward_of(KERNEL), classes=4, labels=labels)
+    scores = attack.score(seen, candidates)
+    assert bool((scores.argmax(dim=1) == 4).all())
+    assert float(scores[:, 4].abs().max()) < 1e-20
+
+
+def noised(control, factor, monkeypatch):
+    """The bounded run of a control whose noise is `factor` times what its mu says."""
+    from privassay.audit_reports.selftest import adapter_gradients, gradients
+
+    real = gradients.SIGMA
+    monkeypatch.setattr(gradients, "SIGMA", factor * real)
+    assert adapter_gradients.MU == gradients.MU == 1.0 / real
+    return control.bounded(0)
+
+
+@pytest.mark.parametrize(
+    ("attack", "factor"), [("gradient_likelihood", 0.25), ("linear_analytic", 0.02)]
+)
+def test_too_little_noise_is_above_the_ceiling(attack, factor, monkeypatch):
+    from privassay.audit_reports.selftest import gradients
+    from privassay.audit_reports.selftest.judge import judge
+
+    (control,) = [c for c in gradients.CONTROLS if c.attack == attack]
+    found = judge("bounded", noised(control, factor, monkeypatch), at_least=0.0)
+    assert not found.passed and "ABOVE ITS CEILING" in found.words
+
+
+def test_tokens_of_the_first_round_come_from_b_and_empty_places_stay_empty():
+    from privassay.attacks.inversion.gradients.token_bag import TokenBag
+
+    draw = torch.Generator().manual_seed(0)
+    embedding = torch.randn(50, 24, generator=draw)
+    tokens = torch.tensor([[3, 17, 44, 0, 0]])  # 0 is padding
+    x = embedding[tokens[:, :3]]
+    a = torch.randn(1, 6, 24, generator=draw)
+    output = torch.randn(1, 3, 10, generator=draw)
+    params = {"q.lora_A.weight": a, "q.lora_B.weight": torch.zeros(1, 10, 6)}
+    seen = {
+        "q.lora_A.weight": torch.zeros(1, 6, 24),  # B is zero
+        "q.lora_B.weight": output.mT @ (x @ a.mT),
+    }
+    view = GradientView(gradients=seen, params=params, batch=1)
+
+    def attack(*images):
+        return TokenBag(
+            span=InputSpan(names=("q.lora_A.weight",)),
+            images=images,
+            inputs=lambda tokens, place: embedding[tokens],
+            vocabulary=50,
+            places=5,
+            padding=0,
+        )
+
+    found = attack("q.lora_B.weight").reconstruct(view)
+    assert set(found.flatten().tolist()) <= {0, 3, 17, 44} and (found != 0).any()
+    texts = torch.randint(1, 50, (1, 20, 5), generator=draw)
+    texts[0, 7] = tokens[0]
+    assert int(attack("q.lora_B.weight").score(view, texts).argmax()) == 7
+    with pytest.raises(DesignError, match="zero"):
+        attack().score(view, texts)
+
+
+def test_llama_inputs_are_what_the_first_layer_sees():
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    from privassay.attacks.inversion.gradients.token_bag import llama_inputs
+
+    torch.manual_seed(0)
+    model = LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=40,
+            hidden_size=16,
+            intermediate_size=16,
+            num_hidden_layers=1,
+            num_attention_heads=2,
+            num_key_value_heads=2,
+        )
+    ).eval()
+    seen = []
+    model.model.layers[0].self_attn.q_proj.register_forward_hook(
+        lambda module, inputs, output: seen.append(inputs[0])
+    )
+    tokens = torch.tensor([[5, 9, 5]])
+    with torch.no_grad():
+        model(input_ids=tokens, use_cache=False)
+    torch.testing.assert_close(llama_inputs(model)(tokens, 0), seen[0])
+
+
 def test_wrong_views_are_errors():
     params, x, y = client()
     with pytest.raises(DesignError, match="no part of the model"):
@@ -197,6 +296,9 @@ def test_wrong_views_are_errors():
     bad = {"1.bias": torch.full_like(params["1.bias"], float("nan"))}
     with pytest.raises(DesignError, match="NaN"):
         GradientView(gradients=bad, params=params, batch=1)
+    uneven = {"1.weight": params["1.weight"], "1.bias": params["1.bias"][:2]}
+    with pytest.raises(DesignError, match="trials"):
+        GradientView(gradients=uneven, params=params | {"1.bias": uneven["1.bias"]}, batch=1)
     with pytest.raises(ParameterError):
         GradientView(gradients={"1.bias": params["1.bias"]}, params=params, batch=0)
     seen = GradientView(gradients={"1.bias": params["1.bias"]}, params=params, batch=1)

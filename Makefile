@@ -1,15 +1,21 @@
-# Two commands: `make audit` and `make test`. Both set up what they need and can be repeated.
+# `make audit` and `make test`; `make compare FILE=examples/dp_fpl.toml`. All set up what they need
+# and can be repeated.
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/pip --disable-pip-version-check install --quiet -c constraints.txt
 
-.PHONY: audit test
+FILE ?= examples/vpdr_digits.toml
+
+.PHONY: audit compare test
 
 audit: .venv/ready-run
 	@echo "== models and data (checked against pinned hashes)"
 	@$(BIN)/privassay assets fetch all
 	@echo "== the audit"
 	@$(BIN)/privassay run examples/digits_vpp.toml
+
+compare: .venv/ready-run
+	@$(BIN)/privassay compare $(FILE) --fetch
 
 test: .venv/ready-dev
 	@echo "== models and data (checked against pinned hashes)"

@@ -9,6 +9,9 @@ Each row is one gradient step of every client, the same computation three times:
 - plain: client after client, as a torch module with low-rank layers and autograd, which is what a
   loop over peft models does.
 
+Prompts are tried likewise: contexts of 4 vectors for ten classes, and 16 records of each client,
+whose gradients are averaged, or clipped one by one; there the token column is the context's length.
+
 Small random models of hidden size 64 with 2 layers, rank 4, one thread on a CPU. The passes of all
 three alternate, so that a busy machine is busy for all; the smallest time of each counts. What is
 computed is compared: the largest difference is in the table. GPT-2 is left out: its layers are
@@ -33,11 +36,14 @@ from torch import nn  # noqa: E402
 from privassay.fl_core.kernels.adapters import Adapters  # noqa: E402
 from privassay.fl_core.kernels.base import cross_entropy, flatten  # noqa: E402
 from privassay.fl_core.kernels.encode import token_features  # noqa: E402
+from privassay.fl_core.kernels.prompts import Prompts, one_context  # noqa: E402
 from privassay.fl_core.kernels.stacked import mlp  # noqa: E402
 from privassay.fl_core.models.language import load_language_model  # noqa: E402
 from privassay.fl_core.models.language_kernels import causal, next_token_loss  # noqa: E402
+from privassay.fl_core.models.text_tower import TextTower  # noqa: E402
 
 HIDDEN, VOCABULARY, CLASSES = 64, 200, 4
+PROMPT, PROMPT_CLASSES = 4, 10  # vectors of a prompt; classes that it is tried with
 
 
 @dataclass(frozen=True)
@@ -172,7 +178,82 @@ def low_rank_cases(arguments):
     return found
 
 
-SOURCES = [low_rank_cases]
+def prompt_text():
+    """Ten classes of a random BERT, whose context is learned: 4 vectors in front of two tokens."""
+    module = random_model("BERT", "cpu")
+    into = torch.randn(HIDDEN, HIDDEN, generator=torch.Generator().manual_seed(1)) / HIDDEN**0.5
+
+    def encode(embeds, real):
+        hidden = module(inputs_embeds=embeds, attention_mask=real.long()).last_hidden_state
+        inside = real.unsqueeze(-1).to(hidden)
+        return (hidden * inside).sum(dim=1) / inside.sum(dim=1) @ into
+
+    tower = TextTower(
+        module=module,
+        embedding=module.get_input_embeddings().weight.detach(),
+        encode=encode,
+        tokens=lambda text: [1, *(2 + ord(letter) % 190 for letter in text), 199],
+        dimension=HIDDEN,
+    )
+    return tower.classes([str(number) for number in range(PROMPT_CLASSES)], length=PROMPT)
+
+
+def prompts(name, kernel, clients, batch, clip_norm):
+    """A case of soft prompts: mean gradients, or sums of gradients that are clipped each."""
+    generator = torch.Generator().manual_seed(0)
+    context = 0.1 * torch.randn(clients, PROMPT, HIDDEN, generator=generator)
+    x = torch.randn(clients, batch, HIDDEN, generator=generator)
+    y = torch.randint(0, PROMPT_CLASSES, (clients, batch), generator=generator)
+    weights = torch.full((clients, batch), 1.0 / batch)
+
+    def some(rows, records=slice(None)):
+        parts = ({"context": context[rows]}, x[rows, records], y[rows, records])
+        if clip_norm is None:
+            found = kernel.gradients(*parts, weights[rows, records], cross_entropy, {})
+        else:
+            found = kernel.clipped_sums(
+                *parts, weights[rows, records], cross_entropy, {}, clip_norm=clip_norm
+            )
+        return flatten(found)
+
+    def plain():
+        """Autograd, client after client; record after record where gradients are clipped."""
+        found = []
+        for row in range(clients):
+            leaf, total = context[row].clone().requires_grad_(), torch.zeros_like(context[row])
+            parts = [[k] for k in range(batch)] if clip_norm is not None else [list(range(batch))]
+            for part in parts:
+                text = kernel.text.features(leaf[None])[0]
+                image = torch.nn.functional.normalize(x[row, part], dim=-1)
+                value = torch.nn.functional.cross_entropy(
+                    kernel.scale * image @ text.T, y[row, part]
+                )
+                (gradient,) = torch.autograd.grad(value, leaf)
+                if clip_norm is not None:
+                    gradient = gradient * min(1.0, clip_norm / float(gradient.norm())) / batch
+                total = total + gradient
+            found.append(total.flatten())
+        return torch.stack(found)
+
+    ways = {
+        "stacked": lambda: some(slice(None)),
+        "one by one": lambda: torch.cat([some(slice(i, i + 1)) for i in range(clients)]),
+        "plain": plain,
+    }
+    return Case(name, clients, batch, PROMPT, ways)
+
+
+def prompt_cases(_arguments):
+    """Client-stacked soft prompts, with and without clipping of each record; on the CPU."""
+    kernel = Prompts(text=prompt_text(), form=one_context(PROMPT, HIDDEN), scale=20.0)
+    return [
+        prompts(name, kernel, clients, 16, clip_norm)
+        for name, clip_norm in (("prompts", None), ("prompts, clipped", 0.1))
+        for clients in (8, 32)
+    ]
+
+
+SOURCES = [low_rank_cases, prompt_cases]
 """Functions of the arguments that give cases."""
 
 

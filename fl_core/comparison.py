@@ -6,7 +6,7 @@ not chosen here: every comparison has them (`comparison_variants.py`).
 
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
@@ -17,6 +17,8 @@ from ..mechanisms import catalog
 from . import config
 from .config import Count, DataSection, ModelSection, Positive, Section
 from .config_errors import explain
+
+F = TypeVar("F", bound=Section)
 
 METHODS: dict[str, str] = {
     "fedproto": "privassay.fl_core.algorithms.fedproto:FedProto",
@@ -166,14 +168,19 @@ def rows(compare: CompareSection) -> list[tuple[str, str, float | None]]:
 
 
 def load(path: Path, overrides: dict[str, Any] | None = None) -> ComparisonFile:
-    """The comparison file at `path`.
+    """The comparison file at `path`; arguments and errors as those of `content`."""
+    return parse(content(path, overrides), name=str(path))
+
+
+def content(path: Path, overrides: dict[str, Any] | None = None) -> dict[str, Any]:
+    """What the file at `path` says, before any check of it.
 
     Args:
         path: a TOML file.
-        overrides: {"compare.seeds": 10, ...} replaces values before the check.
+        overrides: {"compare.seeds": 10, ...} replaces values.
 
     Raises:
-        ConfigError: the file cannot be read, is not TOML, or something in it is wrong.
+        ConfigError: the file cannot be read, or is not TOML.
     """
     try:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -187,7 +194,7 @@ def load(path: Path, overrides: dict[str, Any] | None = None) -> ComparisonFile:
         raise ConfigError(f"{path} is not valid TOML: {error}") from None
     for key, value in (overrides or {}).items():
         config._override(data, key, value)
-    return parse(data, name=str(path))
+    return data
 
 
 def parse(data: dict[str, Any], *, name: str = "the comparison file") -> ComparisonFile:
@@ -196,10 +203,19 @@ def parse(data: dict[str, Any], *, name: str = "the comparison file") -> Compari
     Raises:
         ConfigError: something in it is wrong; the message lists all of it.
     """
+    return checked(ComparisonFile, data, name=name)
+
+
+def checked(kind: type[F], data: dict[str, Any], *, name: str) -> F:
+    """A file of this kind with this content.
+
+    Raises:
+        ConfigError: something in it is wrong; the message lists all of it.
+    """
     try:
-        return ComparisonFile.model_validate(data)
+        return kind.model_validate(data)
     except ValidationError as error:
-        lines = dict.fromkeys(explain(dict(e), ComparisonFile) for e in error.errors())
+        lines = dict.fromkeys(explain(dict(e), kind) for e in error.errors())
         raise ConfigError(
             f"{name} is not a valid comparison file:\n  " + "\n  ".join(lines)
         ) from None

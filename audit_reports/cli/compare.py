@@ -1,4 +1,4 @@
-"""The verb `compare`: methods and mechanisms at the same budgets."""
+"""The verb `compare`: mechanisms at the same budgets, or a whole system beside its controls."""
 
 from pathlib import Path
 
@@ -18,25 +18,33 @@ def compare(
     out: Path | None = typer.Option(None, help="Folder; runs/NAME if not given."),
     change: list[str] = typer.Option([], "--set", help="section.key=value, instead of the file's."),
     fresh: bool = typer.Option(False, "--fresh", help="Forget earlier results of this folder."),
+    fetch: bool = typer.Option(False, "--fetch", help="First fetch missing models and data."),
     as_json: bool = Json,
     quiet: bool = Quiet,
 ) -> None:
     """Accuracy at equal budgets, beside controls; write comparison.json, .csv, .md and .html.
 
+    A file with a [system] table compares a published system instead, beside what it claims.
+
     The exit code is 0: a comparison ranks, it does not judge.
     """
-    from ..comparison.run import compare as run
-    from ..comparison.tables import terminal
+    from ..comparison.entry import compare as run
+    from ..comparison.entry import needed
 
+    overrides, terminal = dict(_assignment(text) for text in change), Terminal(quiet=quiet)
+    if fetch:
+        from ...fl_core.data.assets import fetch_all
+
+        fetch_all(needed(file, overrides), say=terminal.say)
     folder = out or Path("runs") / file.stem
-    record = run(
+    record, lines = run(
         file,
         out=folder,
-        overrides=dict(_assignment(text) for text in change),
+        overrides=overrides,
         fresh=fresh,
-        reporter=Terminal(quiet=quiet),
+        reporter=terminal,
     )
     if as_json:
         print_json(record)
     else:
-        typer.echo("\n".join([*terminal(record), "", f"report   {folder / 'comparison.html'}"]))
+        typer.echo("\n".join([*lines, "", f"report   {folder / 'comparison.html'}"]))

@@ -1,5 +1,6 @@
 """comparison.html: one self-contained page without script, light and dark, printable."""
 
+from collections.abc import Sequence
 from html import escape
 
 from ..dossier.page import _POLICY, _STYLE, _block
@@ -7,6 +8,7 @@ from ..figures import Drawing
 from ..render.blocks import Facts, Table, Text
 from .figure import accuracy
 from .record import ComparisonRecord
+from .system_record import SystemRecord
 from .tables import HEADER, columns, methods, summary, terms
 
 _MORE = """
@@ -16,22 +18,32 @@ _MORE = """
 ul.plain { padding-left: 1.25rem; }
 pre { overflow-x: auto; font: .82rem/1.45 ui-monospace, "DejaVu Sans Mono", monospace; }
 """
+_MARKS = (
+    "Lines: mechanisms at proven budgets; bars: 95 % intervals over seeds. Points of one budget "
+    "are drawn side by side. Levels: controls without a budget; the band is the interval of "
+    "training alone."
+)
 
 
 def render(record: ComparisonRecord) -> str:
     """The page; names in the record come from folders and files, so all text is escaped."""
-    title = escape(record.title)
     parts = [
         ("reading", "What the numbers say", _block(Text(" ".join(record.reading)))),
-        ("figure", "Accuracy against epsilon", _figure(accuracy(record))),
+        ("figure", "Accuracy against epsilon", figure(accuracy(record), _MARKS)),
         ("summary", "Mean accuracies", _block(_summary(record))),
         *(
             (f"method-{number}", method, _block(_table(record, method)))
             for number, method in enumerate(methods(record))
         ),
-        ("limits", "Limits", _items(record.limits)),
-        ("reproduce", "How to repeat it", _reproduce(record)),
+        ("limits", "Limits", items(record.limits)),
+        ("reproduce", "How to repeat it", reproduce(record)),
     ]
+    return document(record.title, terms(record), parts)
+
+
+def document(title: str, terms: str, parts: Sequence[tuple[str, str, str]]) -> str:
+    """A page of sections: id, heading, HTML each."""
+    title = escape(title)
     links = "".join(f'<li><a href="#{key}">{escape(name)}</a></li>' for key, name, _ in parts)
     body = "\n".join(
         f'<section id="{key}">\n<h2>{escape(name)}</h2>\n{content}\n</section>'
@@ -45,7 +57,7 @@ def render(record: ComparisonRecord) -> str:
         '<meta name="color-scheme" content="light dark">\n'
         f"<title>Comparison: {title}</title>\n<style>{_STYLE}{_MORE}</style>\n</head>\n<body>\n"
         f"<header><h1>{title}</h1>\n"
-        f'<p class="sub">{escape(terms(record))}. Every epsilon was computed from the ledger of '
+        f'<p class="sub">{escape(terms)}. Every epsilon was computed from the ledger of '
         "its run and is rounded up.</p>\n"
         f'<nav aria-label="Sections"><ul>{links}</ul></nav></header>\n'
         f"<main>\n{body}\n</main>\n</body>\n</html>\n"
@@ -74,7 +86,8 @@ def _table(record: ComparisonRecord, method: str) -> Table:
     )
 
 
-def _figure(drawing: Drawing) -> str:
+def figure(drawing: Drawing, marks: str) -> str:
+    """A drawing with its conclusion, what its marks mean, and its data."""
     data = Table(
         caption="Data of the figure",
         header=drawing.header,
@@ -84,18 +97,18 @@ def _figure(drawing: Drawing) -> str:
     return (
         f'<figure>\n<div class="paper" tabindex="0" role="region" aria-label="Figure, scrolls '
         f'sideways">\n{drawing.svg}\n</div>\n<figcaption>{escape(drawing.conclusion)}</figcaption>\n'
-        '<p class="sub">Lines: mechanisms at proven budgets; bars: 95 % intervals over seeds. '
-        "Points of one budget are drawn side by side. Levels: controls without a budget; the band "
-        "is the interval of training alone.</p>"
+        f'<p class="sub">{escape(marks)}</p>'
         f"\n{_block(data)}\n</figure>"
     )
 
 
-def _items(items: tuple[str, ...]) -> str:
+def items(items: Sequence[str]) -> str:
+    """A list."""
     return '<ul class="plain">' + "".join(f"<li>{escape(i)}</li>" for i in items) + "</ul>"
 
 
-def _reproduce(record: ComparisonRecord) -> str:
+def reproduce(record: ComparisonRecord | SystemRecord) -> str:
+    """Hashes, place and time, and the file."""
     where = record.environment
     facts = (
         ("results", f"SHA-256 {record.results_sha256}"),

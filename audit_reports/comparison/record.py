@@ -7,7 +7,7 @@ is said about them can be computed again without the data.
 import hashlib
 import json
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from ...accountant import jsonio
 from ...accountant.adjacency import Adjacency, Unit
@@ -17,6 +17,7 @@ from ..record import content_digest
 from ..results import Environment
 from .statistics import Contrast, Mean
 
+R = TypeVar("R")
 VERSION = 1
 
 
@@ -100,19 +101,26 @@ def results_sha256(rows: tuple[Row, ...]) -> str:
 
 
 def parse(text: str, *, name: str = "the comparison") -> ComparisonRecord:
-    """The comparison in `text`, its digest checked.
+    """The comparison in `text`, its digest checked; errors as those of `read`."""
+    return read(ComparisonRecord, text, version=("comparison_version", VERSION), name=name)
+
+
+def read(kind: type[R], text: str, *, version: tuple[str, int], name: str) -> R:
+    """A sealed record of this kind; `version` is its key and what is read here.
 
     Raises:
         RecordError: not JSON, another version, not a comparison, or changed since it was sealed.
     """
+    key, known = version
     try:
         data = json.loads(text)
         intact = data["digest"] == content_digest(data) and jsonio.canonical(data) == text
+        found = data[key]
     except (ValueError, RecursionError, KeyError, TypeError) as error:
         raise RecordError(f"{name} is not a comparison that privassay wrote: {error!r}") from None
-    if data["comparison_version"] != VERSION:
+    if found != known:
         raise RecordError(
-            f"{name} has version {data['comparison_version']!r}, this privassay reads {VERSION}.\n"
+            f"{name} has version {found!r}, this privassay reads {known}.\n"
             "  Use the version named under environment.packages.privassay."
         )
     if not intact:
@@ -120,4 +128,4 @@ def parse(text: str, *, name: str = "the comparison") -> ComparisonRecord:
             f"{name} was changed after it was written: its content does not give its digest.\n"
             "  Nothing in it can be relied on. Ask for the original, or run the comparison again."
         )
-    return jsonio.load(ComparisonRecord, data)
+    return jsonio.load(kind, data)

@@ -2,14 +2,12 @@
 
 import hashlib
 import json
-import os
 import time
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
 from ...accountant.account import account
-from ...accountant.errors import ConfigError
 from ...accountant.event_json import from_dict
 from ...fl_core import comparison
 from ...fl_core.comparison import ComparisonFile
@@ -20,12 +18,10 @@ from .. import provenance
 from ..reporter import Reporter, Silent
 from ..run import _without_paths
 from ..stages import Stages
+from .folder import NAME, check_folder, forget, write
 from .reading import limits, reading
 from .record import VERSION, ComparisonRecord, Row, parse, results_sha256
 from .statistics import by_seed, contrasts, mean
-
-NAME = "comparison.json"
-_WRITTEN = (NAME, "comparison.csv", "comparison.md", "comparison.html")
 
 
 def compare(
@@ -53,14 +49,14 @@ def compare(
     start, path, reporter = time.monotonic(), Path(path), reporter or Silent()
     file = comparison.load(path, overrides)
     folder = Path(out) if out is not None else Path("runs") / path.stem
-    _check_folder(folder)
+    check_folder(folder)
     # Both functions read [data], [model] and [release] alone, which the two files have in common.
     sections = cast(AuditFile, file)
     task = build(sections, folder=path.parent, say=reporter.say)
     runs = Comparison(file, task)
     _ = runs.methods, runs.variants  # what is wrong with them is said before anything runs
     if fresh:
-        _forget(folder)
+        forget(folder)
     resolved = file.model_dump(mode="json")
     text = json.dumps([resolved, task.hashes, provenance.source_sha256()], sort_keys=True)
     inputs = hashlib.sha256(text.encode()).hexdigest()
@@ -95,7 +91,7 @@ def compare(
             data_sha256=task.hashes,
         ),
     ).sealed()
-    _write(folder / NAME, record.text())
+    write(folder / NAME, record.text())
     write_report(parse(record.text()), folder)  # what is rendered is what was written
     return record
 
@@ -105,9 +101,9 @@ def write_report(record: ComparisonRecord, folder: Path) -> None:
     from .page import render
     from .tables import csv_text, markdown
 
-    _write(folder / "comparison.csv", csv_text(record))
-    _write(folder / "comparison.md", markdown(record))
-    _write(folder / "comparison.html", render(record))
+    write(folder / "comparison.csv", csv_text(record))
+    write(folder / "comparison.md", markdown(record))
+    write(folder / "comparison.html", render(record))
 
 
 def _row(file: ComparisonFile, result: Result) -> Row:
@@ -125,27 +121,3 @@ def _row(file: ComparisonFile, result: Result) -> Row:
         clients=tuple(mean(column) for column in zip(*result.accuracy, strict=True)),
         run_digest=result.digest,
     )
-
-
-def _check_folder(folder: Path) -> None:
-    """Raise `ConfigError` for a folder that holds something, but no comparison."""
-    if folder.exists() and not folder.is_dir():
-        raise ConfigError(f"{folder} is a file; name a folder with --out")
-    known = {*_WRITTEN, "stages"}
-    if folder.is_dir() and not {p.name.removesuffix(".partial") for p in folder.iterdir()} <= known:
-        raise ConfigError(
-            f"{folder} holds other things than a comparison; nothing in it was touched.\n"
-            "  Name an empty or a new folder with --out."
-        )
-
-
-def _forget(folder: Path) -> None:
-    """Remove what a comparison wrote."""
-    for path in [*folder.glob("stages/*.json"), *(folder / name for name in _WRITTEN)]:
-        path.unlink(missing_ok=True)
-
-
-def _write(path: Path, text: str) -> None:
-    partial = path.with_name(f"{path.name}.partial")
-    partial.write_text(text, encoding="utf-8", newline="")
-    os.replace(partial, path)

@@ -107,27 +107,33 @@ def _short(row: Row) -> str:
 
 def terminal(record: ComparisonRecord) -> list[str]:
     """What the command prints."""
-    table = [summary(record)[0], *summary(record)[1]]
+    lines = aligned(*summary(record))
+    return [record.title, f"mean accuracy; {terms(record)}", "", *lines, "", *record.reading]
+
+
+def aligned(header: Sequence[str], body: Sequence[Sequence[str]]) -> list[str]:
+    """Lines of a table in columns of equal width."""
+    table = [header, *body]
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    lines = [
+    return [
         "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
         for line in table
     ]
-    return [record.title, f"mean accuracy; {terms(record)}", "", *lines, "", *record.reading]
 
 
 def markdown(record: ComparisonRecord) -> str:
     """The reading, a summary, and a table per method."""
     header, body = summary(record)
     parts = [f"# {record.title}", " ".join(record.reading), f"Mean accuracy; {terms(record)}."]
-    parts.append(_grid(header, body))
+    parts.append(grid(header, body))
     for method in methods(record):
-        parts += [f"## {method}", _grid(*columns(record, method))]
+        parts += [f"## {method}", grid(*columns(record, method))]
     parts += ["## Limits", "\n".join(f"- {limit}" for limit in record.limits)]
     return "\n\n".join(parts) + "\n"
 
 
-def _grid(header: Sequence[str], body: Sequence[Sequence[str]]) -> str:
+def grid(header: Sequence[str], body: Sequence[Sequence[str]]) -> str:
+    """A table in markdown."""
     return "\n".join(map(_line, (header, ["---"] * len(header), *body)))
 
 

@@ -10,7 +10,7 @@ attacks end to end; it says nothing about CLIP, and results made with it must ca
 import ast
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -65,6 +65,7 @@ def substitute(
     *,
     names: Sequence[str] | None = None,
     image_size: int | None = None,
+    text_layers: int | None = None,
     device: str = "cpu",
 ) -> DualEncoder:
     """EfficientNet-Lite0 and MiniLM in one space; assets efficientnet-lite0 and minilm.
@@ -75,16 +76,20 @@ def substitute(
             never the clients' own.
         names: the 1000 ImageNet classes in order; from the asset imagenet-names if not given.
         image_size: pixels a side.
+        text_layers: how many of MiniLM's first layers are used; all if not given. Fewer are faster
+            and know less about words, and the label says so.
         device: a torch device.
 
     Raises:
         AssetError: an asset is missing.
-        ConfigError: another number of names, or no public picture.
+        ConfigError: another number of names, no public picture, or more layers than there are.
     """
     if not len(public_images):
         raise ConfigError("give at least one public picture; their mean centres the features")
     images = load_backbone("efficientnet-lite0", image_size=image_size, device=device)
-    language = load_language_model("minilm", device=device)
+    language, label = load_language_model("minilm", device=device), LABEL
+    if text_layers is not None:
+        label = f"{LABEL} with {_cut(language, text_layers)} text layers"
     known = list(_names() if names is None else names)
     if len(known) != _CLASSES:
         raise ConfigError(f"there are {_CLASSES} classes of ImageNet, but {len(known)} names")
@@ -96,7 +101,7 @@ def substitute(
     centre = torch.from_numpy(images.features(public_images)).mean(dim=0).to(device)
     plain = images.network
     return DualEncoder(
-        label=LABEL,
+        label=label,
         images=replace(
             images,
             origin=f"{images.origin}, centred on {len(public_images)} public pictures",
@@ -107,6 +112,17 @@ def substitute(
         text=_tower(language, RidgeMap(found.centre.to(device), found.matrix.to(device))),
         scale=SCALE,
     )
+
+
+def _cut(language: LanguageModel, layers: int) -> str:
+    """Keep the first layers alone; how many of how many, in words."""
+    encoder: Any = language.module.encoder
+    known = len(encoder.layer)
+    check.count(text_layers=layers)
+    if layers > known:
+        raise ConfigError(f"text_layers is {layers}, but the text encoder has {known}")
+    encoder.layer = encoder.layer[:layers].eval()  # a new list is in training mode by itself
+    return f"{layers} of {known}"
 
 
 def _names() -> list[str]:

@@ -210,6 +210,10 @@ class SystemFile(Section):
         """
         raise NotImplementedError
 
+    def assets(self) -> tuple[str, ...]:
+        """Packaged models and data that it needs, for `compare --fetch`."""
+        return ()
+
     def label(self) -> str:
         """What every page must say about models that stand in for others; empty if none do."""
         return ""

@@ -136,6 +136,10 @@ class DpFedLoraFile(SystemFile):
             raise ValueError("system.released_cohort exceeds data.clients")
         return self
 
+    def assets(self) -> tuple[str, ...]:
+        """Mails and the encoder."""
+        return ("spam-assassin", "minilm")
+
     def metrics(self) -> tuple[Metric, ...]:
         """Accuracy, and the loss on a client's own texts."""
         return (

@@ -36,7 +36,7 @@ from .dp_fedlora import (
     NOISE_RELEASED,
     DpFedLoraFile,
 )
-from .dp_fpl_run import Unnoised
+from .dp_fpl_noise import Unnoised
 
 CLASSES = 2
 _HALF = 0.5  # of a client's records are expected in a step of DP-SGD

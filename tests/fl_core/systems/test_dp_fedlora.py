@@ -42,7 +42,7 @@ from privassay.fl_core.systems.dp_fedlora import (
 from privassay.fl_core.systems.dp_fedlora_data import deal
 from privassay.fl_core.systems.dp_fedlora_rows import Clipped
 from privassay.fl_core.systems.dp_fedlora_run import DpFedLoraRows
-from privassay.fl_core.systems.dp_fpl_run import Unnoised
+from privassay.fl_core.systems.dp_fpl_noise import Unnoised
 from privassay.mechanisms.base import SeededKey
 from privassay.mechanisms.released.dp_fedlora import classical_sigma, clients_of_round
 

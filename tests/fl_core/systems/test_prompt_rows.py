@@ -1,0 +1,157 @@
+"""Rows of the prompt systems: who holds what, that controls see no record, that methods learn."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from privassay.accountant.account import account
+from privassay.accountant.errors import AssetError, ConfigError
+from privassay.accountant.event_json import from_dict
+from privassay.fl_core.clients import ClientData
+from privassay.fl_core.systems import base
+from privassay.fl_core.systems.dp_fpl_noise import Unnoised
+from privassay.fl_core.systems.dp_fpl_run import DpFplRows
+from privassay.fl_core.systems.prompt_data import class_text, everybody, load_pool, merged
+from privassay.mechanisms.base import SeededKey
+
+from .tiny import DP_FPL, WORDS, save_clip
+
+CLIENTS, SEEDS = 5, 3
+
+
+@pytest.fixture(scope="module")
+def system(tmp_path_factory):
+    """A prepared comparison on digits that the tiny model knows nothing of."""
+    folder = tmp_path_factory.mktemp("prompts")
+    save_clip(folder / "clip", WORDS)
+    (folder / "file.toml").write_text(DP_FPL)
+    return base.load(folder / "file.toml").prepare(folder, lambda text: None)
+
+
+@pytest.fixture(scope="module")
+def learnable(system):
+    """The same clients, but records near what a prompt of words says of another class."""
+    words = system.dual.text.words("photo of")
+    text = class_text(system.dual, system.dealt.classes, len(words))
+    with torch.no_grad():
+        centres = text.features(words[None])[0]
+    centres = torch.nn.functional.normalize(centres - centres.mean(dim=0), dim=-1)
+    generator = torch.Generator().manual_seed(0)
+
+    def near(data: ClientData) -> ClientData:
+        noise = torch.randn(len(data.y), centres.shape[1], generator=generator)
+        return replace(data, x=centres[(data.y + 3) % 10] + 0.05 * noise)
+
+    dealt = replace(system.dealt, train=near(system.dealt.train), test=near(system.dealt.test))
+    file = system.file.model_copy(
+        update={"training": system.file.training.model_copy(update={"epochs": 12})}
+    )
+    return DpFplRows(file=file, dual=system.dual, dealt=dealt, hashes={})
+
+
+def plan(system, name, asked=None):
+    (found,) = (r for r in system.file.rows() if (r.name, r.asked) == (name, asked))
+    return found
+
+
+def run(system, name, asked=None):
+    return system.run(plan(system, name, asked), lambda done, total: None)
+
+
+def means(outcome):
+    return {name: float(torch.tensor(value).mean()) for name, value in outcome.values.items()}
+
+
+def held(data, row):
+    return data.index[row, : int(data.lengths[row])].tolist()
+
+
+def test_each_client_has_classes_of_its_own_and_tests_on_other_records(system):
+    train, test, file = system.dealt.train, system.dealt.test, system.file
+    assert len(train) == len(test) == CLIENTS * SEEDS
+    for seed in range(SEEDS):
+        rows = (train.replicas == seed).nonzero()[:, 0].tolist()
+        records = [r for row in rows for data in (train, test) for r in held(data, row)]
+        assert len(records) == len(set(records)), "a record is in one place"
+        classes = [set(train.y[held(train, row)].tolist()) for row in rows]
+        assert sorted(c for each in classes for c in each) == list(range(10))
+        for row, own in zip(rows, classes, strict=True):
+            assert set(test.y[held(test, row)].tolist()) == own and len(own) == 2
+            counts = torch.bincount(train.y[held(train, row)])
+            assert set(counts[counts > 0].tolist()) == {file.data.train_per_class}
+    assert held(train, 0) != held(train, CLIENTS), "seeds deal records anew"
+
+
+def test_one_client_with_all_records(system):
+    data = merged(system.dealt.train)
+    assert len(data) == SEEDS and data.lengths.tolist() == [40] * SEEDS
+    own = {r for row in range(CLIENTS) for r in held(system.dealt.train, row)}
+    assert set(held(data, 0)) == own
+    spread = everybody({"context": torch.arange(3.0)}, system.dealt.test)["context"]
+    assert spread.tolist() == [0.0] * 5 + [1.0] * 5 + [2.0] * 5
+
+
+@pytest.mark.parametrize("asked", [None, 8.0])
+def test_a_random_context_is_that_of_dpfpl_and_sees_no_record(system, learnable, asked):
+    first, other = run(system, "random context", asked), run(
+        replace(learnable, file=system.file), "random context", asked
+    )  # fmt: skip
+    assert first.digest == other.digest and from_dict(first.event) == from_dict(other.event)
+    assert account(from_dict(first.event), adjacency="zero-out").epsilon(1e-5).upper == 0.0
+    assert first.notes == run(system, "dpfpl", asked).notes, "the same noise"
+
+
+def test_methods_learn_without_noise_and_lose_it_to_noise(learnable):
+    """Records look like another class, so that words are wrong and only training helps."""
+    zero = means(run(learnable, "zero-shot"))
+    for name in ("local-only prompt", "joint prompt", "promptfl", "fedotp-as-in-code", "dpfpl"):
+        found = means(run(learnable, name))
+        assert found["local"] > zero["local"] + 0.04, (name, found, zero)
+        if name in ("joint prompt", "promptfl"):
+            assert found["local"] == pytest.approx(found["neighbour"]), "one prompt for all"
+        else:
+            assert found["local"] > found["neighbour"] + 0.03, (name, found)
+    tight = replace(
+        learnable,
+        file=learnable.file.model_copy(
+            update={"compare": learnable.file.compare.model_copy(update={"epsilons": [0.01]})}
+        ),
+    )
+    noisy, random = run(tight, "dpfpl", 0.01), run(tight, "random context", 0.01)
+    gap = abs(means(noisy)["local"] - means(random)["local"])
+    assert gap < 0.1, "under such noise records make no difference"
+
+
+def test_two_runs_of_a_row_are_equal_and_another_seed_is_not(system):
+    first, again = run(system, "promptfl"), run(system, "promptfl")
+    assert (first.digest, first.values) == (again.digest, again.values)
+    file = system.file.model_copy(update={"seed": 9})
+    assert run(replace(system, file=file), "promptfl").digest != first.digest
+
+
+def test_unnoised_is_dp_sgd_without_the_noise():
+    mechanism = Unnoised(clip_norm=1.0, noise_multiplier=1.0, sampling_rate=0.5, expected_batch=4.0)
+    total = torch.arange(6.0).view(2, 3)
+    assert torch.equal(mechanism.noisy_mean(total, SeededKey(0)), total / 4.0)
+    assert type(mechanism.event(3)).__name__ == "NonPrivateDpEvent"
+
+
+def test_names_of_classes_must_be_as_many(system):
+    data = system.file.data.model_copy(update={"class_names": ["one", "two"]})
+    with pytest.raises(ConfigError, match="has 2 names"):
+        load_pool(data)
+
+
+def test_a_missing_asset_names_the_command(system, tmp_path, monkeypatch):
+    monkeypatch.setenv("PRIVASSAY_ASSETS", str(tmp_path))
+    with pytest.raises(AssetError, match="privassay assets fetch fashion-mnist"):
+        load_pool(system.file.data.model_copy(update={"source": "fashion_mnist"}))
+
+
+def test_labels():
+    text = DP_FPL.replace('encoder = "clip"', 'encoder = "substitute"\ntext_layers = 3')
+    import tomllib
+
+    assert base.parse(tomllib.loads(DP_FPL)).label() == ""
+    assert base.parse(tomllib.loads(text)).label() == "DeViSE substitute with 3 of 6 text layers"

@@ -5,6 +5,7 @@ or another source, an attack that has seen nothing tells them apart, and its sco
 about the model.
 """
 
+import hashlib
 import math
 
 import numpy as np
@@ -36,7 +37,9 @@ def equal_coins(
 ) -> MembershipDesign:
     """Each model has a uniform draw of the records, of a size that is the same for all.
 
-    The draws are independent, so the records of one model say nothing about another's.
+    The draws of different models are independent, so the records of one model say nothing about
+    another's. Within a model they are no independent coins, and their share need not be 1/2: this
+    is for shadows, not for an estimator that asks for fair coins in one run.
 
     Args:
         labels: int64[pool].
@@ -58,7 +61,7 @@ def equal_coins(
     member = turn.argsort(axis=1).argsort(axis=1) < size
     whole = everyone(labels)
     return MembershipDesign(
-        kind="coins",
+        kind="draws",
         base=Partition(
             records=whole.records[:0],
             sizes=np.zeros(1, dtype=np.int64),
@@ -76,31 +79,57 @@ def equal_coins(
 def require_same_law(member: Tensor, x: Tensor, y: Tensor) -> None:
     """Raise unless members and non-members can be told apart by the coin alone.
 
-    In a draw without regard to the class, a class of n records has at least n q of them among the
-    members with probability at most exp(-n KL(q, p)), p the share of members (Hoeffding, 1963,
-    sections 2 and 6). That is asked of each class in each model, and in all models together.
-
     Args:
         member: bool[models, candidates].
         x: [candidates, ...]; records that are in every training do not belong here.
         y: int64[candidates].
 
     Raises:
-        DesignError: members are of another class mix than non-members, at level 1e-6; or one
+        DesignError: members are of another class mix than non-members (`require_same_mix`); or one
             record occurs twice, so that its copy may be a member where it is none.
     """
-    rows = x.detach().cpu().contiguous().flatten(1).numpy()
-    _, same, times = np.unique(rows, axis=0, return_inverse=True, return_counts=True)
-    if len(times) < len(rows):
-        copies = np.flatnonzero(same.reshape(-1) == int(times.argmax()))
+    if len(x) != len(y):
+        raise DesignError(f"there are {len(x)} records in x, but {len(y)} labels")
+    first: dict[bytes, int] = {}
+    for number, row in enumerate(x.detach().cpu()):
+        # -0.0 + 0.0 is 0.0: the two zeros are equal, but not their bytes.
+        flat = (row + 0.0 if row.is_floating_point() else row).contiguous().reshape(-1)
+        content = flat.view(torch.uint8).numpy()
+        seen = first.setdefault(hashlib.blake2b(content, digest_size=16).digest(), number)
+        if seen != number:
+            raise DesignError(
+                f"records {seen} and {number} are the same: one may be a member while the other "
+                "is not. Leave copies out of the pool."
+            )
+    require_same_mix(member, y)
+
+
+def require_same_mix(member: Tensor, y: Tensor) -> None:
+    """Raise unless the classes of members and non-members are those of a blind draw.
+
+    In a draw without regard to the class, a class of n records has at least n q of them among the
+    members with probability at most exp(-n KL(q, p)), p the share of members (Hoeffding, 1963,
+    sections 2 and 6). That is asked of each class in each model, and in all models together.
+
+    Args:
+        member: bool[models, candidates].
+        y: int64[candidates].
+
+    Raises:
+        DesignError: members are of another class mix than non-members, at level 1e-6; or the
+            shapes or types are others.
+    """
+    if member.ndim != 2 or member.shape[1:] != y.shape or not member.numel():
         raise DesignError(
-            f"records {copies[0]} and {copies[1]} are the same: one may be a member while the "
-            "other is not. Leave copies out of the pool."
+            "member must be bool[models, candidates] and y int64[candidates], at least one of "
+            f"each, but their shapes are {list(member.shape)} and {list(y.shape)}"
         )
+    if y.dtype != torch.int64 or int(y.min()) < 0:
+        raise DesignError(f"y must be classes, int64 >= 0, but is {y.dtype} from {y.min().item()}")
     classes = torch.nn.functional.one_hot(y.cpu()).double().numpy()
     inside = member.cpu().double().numpy() @ classes  # [models, classes]
     total = classes.sum(axis=0)
-    share = inside.sum(axis=1, keepdims=True) / len(rows)
+    share = inside.sum(axis=1, keepdims=True) / len(y)
     # The last row is about all models: a sum of draws is below a binomial of the mean share.
     inside = np.vstack([inside, inside.sum(axis=0)])
     total = np.vstack([np.broadcast_to(total, (len(share), len(total))), len(share) * total])

@@ -1,5 +1,6 @@
 """`Shadows`: trained shadow models, what they answer, and which may be used against which."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -11,8 +12,11 @@ from ..fl_core.data.membership import Kind
 from ..fl_core.kernels.base import Kernel, Params, rows_of
 from ..fl_core.kernels.per_record import blocks
 from .membership.outputs import Answers, References
+from .membership.signals import margin
+from .shadow_design import require_same_mix
 
-_RECORDS = 1 << 16  # answers computed at once; bounds the memory
+_RECORDS = 1 << 16  # answers computed at once, and
+_LOGITS = 1 << 22  # numbers in them; both bound the memory beyond what is returned
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -42,19 +46,42 @@ class Shadows:
             y: int64[n].
 
         Raises:
-            DesignError: a logit is not finite.
+            DesignError: there is no record, or a logit is not finite.
         """
+        return Answers(logits=self._asked(x, y, lambda part: part.logits), labels=y.cpu())
+
+    def binary_answers(self, x: Tensor, y: Tensor) -> Answers:
+        """The same reduced to two classes, 1 for the record's own and 0 for all others together.
+
+        Logits 0 and phi, label 1: phi and the own class's probability are what they were, so
+        attacks that read nothing else (loss, calibrated loss, LiRA, BaVarIA, RMIA) score alike, on
+        2 / classes of the memory. Whether view and references are about the same records can no
+        longer be seen from the labels. Arguments and errors as for `answers`.
+        """
+
+        def reduced(part: Answers) -> Tensor:
+            phi = margin(part)
+            return torch.stack([torch.zeros_like(phi), phi], dim=2)
+
+        return Answers(logits=self._asked(x, y, reduced), labels=torch.ones_like(y.cpu()))
+
+    def _asked(self, x: Tensor, y: Tensor, of: Callable[[Answers], Tensor]) -> Tensor:
+        """float64[K, n, k]: `of` the answers, some models and records at a time."""
+        if not len(x):
+            raise DesignError("the models were asked about no record")
         some = next(iter(self.params.values()))
         x = (x.to(some.dtype) if x.is_floating_point() else x).to(some.device)
-        parts: dict[int, list[Tensor]] = {}
-        for rows, records in blocks(len(self), len(x), _RECORDS):
-            own = rows_of(self.params, rows)
-            batch = x[records]
+        y = y.cpu()
+        one = self.kernel.outputs(rows_of(self.params, slice(1)), x[:1].unsqueeze(0)).logits
+        limit = min(_RECORDS, max(1, _LOGITS // one.shape[2]))
+        width = of(Answers(logits=one.cpu().double(), labels=y[:1])).shape[2]
+        found = torch.empty(len(self), len(x), width, dtype=torch.float64)
+        for rows, records in blocks(len(self), len(x), limit):
+            own, batch = rows_of(self.params, rows), x[records]
             many = batch.unsqueeze(0).expand(len(self.member[rows]), *batch.shape)
-            logits = self.kernel.outputs(own, many).logits
-            parts.setdefault(rows.start, []).append(logits.to("cpu", torch.float64))
-        logits = torch.cat([torch.cat(part, dim=1) for part in parts.values()])
-        return Answers(logits=logits, labels=y.cpu())
+            logits = self.kernel.outputs(own, many).logits.to("cpu", torch.float64)
+            found[rows, records] = of(Answers(logits=logits, labels=y[records]))
+        return found
 
     def references(
         self,
@@ -78,13 +105,16 @@ class Shadows:
 
         Raises:
             DesignError: the memberships depend on each other, so that those of the references
-                tell the target's; too many targets or references; or answers about other records.
+                tell the target's; members are of another class mix than non-members, which tells
+                them apart without any model (`shadow_design.require_same_mix`); too many targets or
+                references; or answers about other records.
         """
-        if self.kind != "coins":
+        if self.kind not in ("coins", "draws"):
             raise DesignError(
-                f"leave-one-out needs a design of independent coins, but it is {self.kind!r}: "
-                "which of the others hold a record would tell whether the target does.\n"
-                "  Draw a coins design, or train the references apart and use `all_against`."
+                "leave-one-out needs a design of independent coins or draws, but it is "
+                f"{self.kind!r}: which of the others hold a record would tell whether the target "
+                "does.\n  Draw it by `shadow_design.equal_coins`, or train the references apart "
+                "and use `all_against`."
             )
         count = len(self) if targets is None else targets
         each = len(self) - 1 if refs is None else refs
@@ -96,7 +126,14 @@ class Shadows:
             )
         step = (torch.arange(len(self)) - torch.arange(count).unsqueeze(1)) % len(self)
         allowed = (step >= 1) & (step <= each)
-        return References(answers=answers, member=self._asked(records), allowed=allowed)
+        references = References(answers=answers, member=self._held(records), allowed=allowed)
+        # Records that every model must hold were not drawn. One that all hold by chance goes with
+        # them: whether that happens has nothing to do with its class.
+        drawn = ~references.member.all(dim=0)
+        if not bool(drawn.any()):
+            raise DesignError("every model was trained on all of the records asked about")
+        require_same_mix(references.member[:, drawn], answers.labels[drawn])
+        return references
 
     def all_against(
         self, answers: Answers, *, targets: int, records: Tensor | None = None
@@ -104,9 +141,9 @@ class Shadows:
         """All models against targets that are none of them; arguments as for `references`."""
         check.count(targets=targets)
         allowed = torch.ones(targets, len(self), dtype=torch.bool)
-        return References(answers=answers, member=self._asked(records), allowed=allowed)
+        return References(answers=answers, member=self._held(records), allowed=allowed)
 
-    def _asked(self, records: Tensor | None) -> Tensor:
+    def _held(self, records: Tensor | None) -> Tensor:
         return self.member if records is None else self.member[:, records]
 
 

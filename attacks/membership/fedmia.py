@@ -8,6 +8,7 @@ has converged, drops out. Source: Zhu et al., arXiv:2402.06289.
 """
 
 from dataclasses import dataclass
+from itertools import islice
 from typing import ClassVar, Literal
 
 import torch
@@ -17,6 +18,8 @@ from ...accountant import check
 from ...accountant.errors import DesignError
 from ...fl_core.kernels.base import Kernel, Loss, cross_entropy
 from .updates import Records, Updates, descent, record_gradients, record_losses
+
+_AT_ONCE = 1 << 22  # numbers of gradients held at a time: 32 MiB
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -80,9 +83,11 @@ class FedMia:
         mean = (values * weight).sum(dim=2) / count
         spread = ((values - mean.unsqueeze(2)).square() * weight).sum(dim=2) / (count - 1.0)
         gap = values[:, :, self.client] - mean
-        # Others that agree exactly leave no doubt: the limit of a small deviation.
-        sure = torch.where(gap == 0, 0.0, gap.sign() * torch.inf)
-        tail = torch.special.ndtr(torch.where(spread > 0, gap / spread.sqrt(), sure))
+        # Others that agree leave no doubt: the limit of a small deviation. Equal uploads agree only
+        # to rounding, which differs from one column of a matrix product to the next.
+        rounding = 16 * torch.finfo(values.dtype).eps * mean.abs().clamp(min=1.0)
+        sure = torch.where(gap.abs() <= rounding, 0.0, gap.sign() * torch.inf)
+        tail = torch.special.ndtr(torch.where(spread > rounding**2, gap / spread.sqrt(), sure))
         return torch.where(usable.unsqueeze(-1), tail, 0.5)
 
     def _measured(self, view: Updates, uploads: Tensor, candidates: Records) -> Tensor:
@@ -92,5 +97,8 @@ class FedMia:
             trained = sent.unsqueeze(2) + uploads
             return -record_losses(self.kernel, trained, candidates, self.loss)
         gradients = record_gradients(self.kernel, sent, candidates, self.loss)
-        found = [descent(each.unsqueeze(2), uploads, cosine=True) for each in gradients]
-        return torch.stack(found, dim=-1)
+        each, found = max(1, _AT_ONCE // max(sent.numel(), 1)), []
+        while some := list(islice(gradients, each)):  # one matrix product for all of them
+            several = torch.stack(some, dim=2).unsqueeze(2)
+            found.append(descent(several, uploads.unsqueeze(3), cosine=True))
+        return torch.cat(found, dim=-1)

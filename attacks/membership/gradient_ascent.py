@@ -15,7 +15,8 @@ from torch import Tensor
 
 from ...accountant import check
 from ...accountant.errors import DesignError
-from ...fl_core.kernels.base import Kernel, Loss, Params, cross_entropy
+from ...fl_core.kernels.base import Context, Kernel, Loss, Outputs, Params, cross_entropy
+from .signals import log_odds
 from .updates import Records, Updates, record_losses
 
 
@@ -23,7 +24,10 @@ from .updates import Records, Updates, record_losses
 class GradientAscent:
     """Sum over rounds of ln loss(x; model sent) - ln loss(x; model that came back).
 
-    By what factor, not by how much: after an ascent losses differ by orders of magnitude.
+    By what factor, not by how much: after an ascent losses differ by orders of magnitude. The
+    logarithm of a cross-entropy is taken from the logits, where a loss that rounds to zero is still
+    ordered. Any other loss counts as at least one rounding of 1, 2.2e-16: below that it is not
+    known.
 
     Attributes:
         kernel: of the models.
@@ -85,9 +89,21 @@ class GradientAscent:
         """float64[trials, rounds, m]: by what factor the client brought the loss down, as a log."""
         uploads = view.moves(self.client, "gradient_ascent")
         sent = view.models[:, :-1]
-        before = record_losses(self.kernel, sent, candidates, self.loss)
-        after = record_losses(self.kernel, sent + uploads, candidates, self.loss)
-        if bool((before < 0).any() or (after < 0).any()):
+        return self._logs(sent, candidates) - self._logs(sent + uploads, candidates)
+
+    def _logs(self, models: Tensor, candidates: Records) -> Tensor:
+        """float64[..., m]: ln loss of each record at each of the models."""
+        if self.loss is cross_entropy:
+            return record_losses(self.kernel, models, candidates, _log_cross_entropy)
+        losses = record_losses(self.kernel, models, candidates, self.loss)
+        if not bool((losses >= 0).all()):
             raise DesignError("gradient_ascent compares ratios of losses, which must be >= 0")
-        tiny = torch.finfo(before.dtype).tiny  # a loss can round to 0
-        return before.clamp(min=tiny).log() - after.clamp(min=tiny).log()
+        return losses.clamp(min=torch.finfo(losses.dtype).eps).log()
+
+
+def _log_cross_entropy(outputs: Outputs, y: Tensor, context: Context) -> Tensor:
+    """float64[rows, batch]: ln ln(1 + exp(-phi)), phi the log odds of the record's class."""
+    phi = log_odds(outputs.logits.double(), y)
+    # Beyond 40, ln(1 + exp(-phi)) is exp(-phi) to the last bit, and rounds to zero in the end.
+    near = torch.nn.functional.logsigmoid(phi.clamp(max=40.0))
+    return torch.where(phi > 40.0, -phi, (-near).log())

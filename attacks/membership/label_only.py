@@ -14,6 +14,8 @@ from ...accountant import check
 from ...accountant.errors import DesignError
 from .signals import chosen
 
+_AT_ONCE = 1 << 20  # numbers of noise in double precision at a time: 8 MiB
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Decisions:
@@ -68,23 +70,12 @@ def noisy_copies(x: Tensor, *, copies: int, scale: float, seed: int) -> Tensor:
     check.count(copies=copies)
     check.positive(scale=scale)
     generator = torch.Generator().manual_seed(seed)
-    noise = torch.randn(len(x), copies, *x.shape[1:], generator=generator, dtype=torch.float64)
-    noise[:, 0] = 0.0
-    return x.unsqueeze(1) + (scale * noise).to(x)
-
-
-def shifted_copies(images: Tensor, *, reach: int) -> Tensor:
-    """float[records, (2 reach + 1)^2, ..., height, width]: images moved by up to `reach` pixels.
-
-    What moves out is lost; what moves in is zero.
-
-    Args:
-        images: float[records, ..., height, width].
-        reach: >= 1.
-    """
-    check.count(reach=reach)
-    height, width = images.shape[-2:]
-    wide = torch.nn.functional.pad(images, (reach,) * 4)
-    steps = range(2 * reach + 1)
-    moved = [wide[..., top : top + height, left : left + width] for top in steps for left in steps]
-    return torch.stack(moved, dim=1)
+    found = x.new_empty(len(x), copies, *x.shape[1:])
+    # Noise is drawn in double precision, for some records at a time; by sixteens, as torch fills
+    # large tensors, so that where it is cut does not show in the numbers.
+    each = 16 * max(1, _AT_ONCE // (16 * max(found[:1].numel(), 1)))
+    for part in found.split(each):
+        noise = torch.randn(part.shape, generator=generator, dtype=torch.float64)
+        part.copy_(noise.mul_(scale))
+    found[:, 0] = 0.0
+    return found.add_(x.unsqueeze(1))

@@ -12,7 +12,7 @@ adversaries use it:
 Source: Neyman & Pearson, 1933; for privacy, Dong, Roth & Su, arXiv:1905.02383, section 2.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import torch
@@ -47,6 +47,7 @@ class LikelihoodRatio:
 
     background: Tensor
     covariance: Tensor
+    _factor: Tensor | None = field(init=False, repr=False)  # of Cholesky; None for a vector
 
     def __post_init__(self) -> None:
         dim = self.background.shape[-1]
@@ -55,15 +56,22 @@ class LikelihoodRatio:
                 f"covariance must be float64[{dim}] or float64[{dim}, {dim}], but has the shape "
                 f"{tuple(self.covariance.shape)}"
             )
-        whole = self.covariance if self.covariance.ndim == 2 else self.covariance.diag()
-        scale = whole.diagonal().abs().max()
-        symmetric = bool(((whole - whole.mT).abs() <= 1e-12 * scale).all())
-        if not symmetric or int(torch.linalg.cholesky_ex(whole.double()).info) != 0:
+        factor = None
+        if self.covariance.ndim == 1:
+            fine = bool(((self.covariance > 0) & self.covariance.isfinite()).all())
+        else:
+            whole = self.covariance.double()
+            fine = bool(((whole - whole.mT).abs() <= 1e-12 * whole.diagonal().abs().max()).all())
+            if fine:
+                factor, info = torch.linalg.cholesky_ex(whole)
+                fine = int(info) == 0
+        if not fine:
             raise DesignError(
                 "covariance must be symmetric and positive definite.\n  Where a mechanism adds no "
                 "noise in some direction, project view and candidates on the others first: in that "
                 "direction membership can be read off."
             )
+        object.__setattr__(self, "_factor", factor)
 
     def score(self, view: View, candidates: Tensor) -> Tensor:
         """float64[..., trials]: the log likelihood ratio in nats.
@@ -82,9 +90,8 @@ class LikelihoodRatio:
 
     def _weighted(self, shifts: Tensor) -> Tensor:
         """float64[..., dim]: inverse covariance times shift."""
-        if self.covariance.ndim == 1:
+        if self._factor is None:
             return shifts / self.covariance
-        factor = torch.linalg.cholesky(self.covariance)
-        flat = shifts.reshape(-1, shifts.shape[-1])
-        solved: Tensor = torch.cholesky_solve(flat.mT, factor).mT
+        flat = shifts.double().reshape(-1, shifts.shape[-1])
+        solved: Tensor = torch.cholesky_solve(flat.mT, self._factor).mT
         return solved.reshape(shifts.shape)

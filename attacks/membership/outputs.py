@@ -29,7 +29,8 @@ class Answers:
                 f"logits must be float[models, records, classes] and labels int64[records], but "
                 f"their shapes are {tuple(self.logits.shape)} and {tuple(self.labels.shape)}"
             )
-        if not bool(torch.isfinite(self.logits).all()):
+        # Model by model: torch.isfinite makes a copy as large as what it looks at.
+        if not all(bool(torch.isfinite(each).all()) for each in self.logits):
             raise DesignError("logits hold NaN or infinity; a model that diverged cannot be scored")
 
 

@@ -25,6 +25,8 @@ of these references may be used against each of these targets.
 """
 
 _AT_ONCE = 1 << 24  # numbers in double precision at a time: 128 MiB
+_HUGE = 1e150  # what is below it has a finite square
+_IN_CACHE = 1 << 17  # 1 MiB: what several passes over the same numbers find in the cache
 
 
 def margin(answers: Answers) -> Tensor:
@@ -39,7 +41,7 @@ def margin(answers: Answers) -> Tensor:
     labels, classes = answers.labels, answers.logits.shape[2]
     if labels.dtype != torch.int64 or bool(((labels < 0) | (labels >= classes)).any()):
         raise DesignError(f"labels must be int64 in 0 .. {classes - 1}, the classes of the logits")
-    return _in_parts(answers, lambda logits: _odds(logits, labels.expand(logits.shape[:2])))
+    return _in_parts(answers, lambda logits: log_odds(logits, labels.expand(logits.shape[:2])))
 
 
 def log_probability(answers: Answers) -> Tensor:
@@ -54,7 +56,7 @@ def log_probability(answers: Answers) -> Tensor:
 
 def confidence(answers: Answers) -> Tensor:
     """float64[models, records]: ln(p / (1 - p)) of the likeliest class; uses no label."""
-    return _in_parts(answers, lambda logits: _odds(logits, logits.argmax(dim=2)))
+    return _in_parts(answers, lambda logits: log_odds(logits, logits.argmax(dim=2)))
 
 
 def negative_entropy(answers: Answers) -> Tensor:
@@ -64,7 +66,16 @@ def negative_entropy(answers: Answers) -> Tensor:
     )
 
 
-def _odds(logits: Tensor, of: Tensor) -> Tensor:
+def log_odds(logits: Tensor, of: Tensor) -> Tensor:
+    """[models, records]: ln p - ln(1 - p) of one class of each answer.
+
+    Args:
+        logits: float[models, records, classes].
+        of: int64[models, records], the classes.
+
+    Raises:
+        DesignError: there is one class only.
+    """
     if logits.shape[2] < 2:
         raise DesignError("answers with one class say nothing; at least two are needed")
     index = of.unsqueeze(2)
@@ -118,7 +129,7 @@ def against_references(view: Answers, references: References, signal: Signal, ru
 
     Raises:
         DesignError: view and references are not about the same records, or `allowed` is not about
-            these targets.
+            these targets; or a signal's square would overflow.
     """
     asked = references.answers
     if not torch.equal(asked.labels, view.labels):
@@ -137,6 +148,8 @@ def against_references(view: Answers, references: References, signal: Signal, ru
             f"{len(view.logits)}"
         )
     own, others = signal(view), signal(asked)
+    if not all(bool((each.abs() < _HUGE).all()) for each in (own, others)):
+        raise DesignError(f"a signal is beyond +-{_HUGE:g}; logits of this size come of an error")
     scores = torch.empty_like(own)
     sets, which = references.allowed.unique(dim=0, return_inverse=True)
     for number, allowed in enumerate(sets):
@@ -160,14 +173,21 @@ class Moments(NamedTuple):
 
     @classmethod
     def of(cls, signals: Tensor, used: Tensor) -> "Moments":
-        """Of float64[references, records] where `used`, bool[references, records].
+        """Of finite float64[references, records] where `used`, bool[references, records].
 
-        Two passes: the one-pass formula cancels where a record's signals are nearly equal.
+        Two passes: the one-pass formula cancels where a record's signals are nearly equal. What is
+        not used has no part in the result, not even in its rounding: sums over all references, less
+        those of a target, would carry the target's own membership in their last bits.
         """
-        count = used.sum(dim=0, dtype=torch.float64)
-        mean = signals.masked_fill(~used, 0.0).sum(dim=0) / count.clamp(min=1)
-        squares = (signals - mean).masked_fill(~used, 0.0).square().sum(dim=0)
-        return cls(count, mean, squares)
+        found = signals.new_empty(3, signals.shape[1])
+        width = max(1, _IN_CACHE // max(len(signals), 1))
+        parts = zip(*(each.split(width, dim=1) for each in (signals, used, found)), strict=True)
+        for values, taken, (seen, mean, squares) in parts:
+            weight = taken.to(values)
+            torch.sum(weight, dim=0, out=seen)
+            mean.copy_((values * weight).sum(dim=0) / seen.clamp(min=1))
+            squares.copy_((values - mean).mul_(weight).square_().sum(dim=0))
+        return cls(*found)
 
     @property
     def known(self) -> Tensor:

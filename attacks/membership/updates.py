@@ -12,7 +12,10 @@ from ...accountant import check
 from ...accountant.claim import AdversaryName
 from ...accountant.errors import DesignError
 from ...fl_core.clients import ClientData
-from ...fl_core.kernels.base import Kernel, Loss, Params, flatten, unflatten
+from ...fl_core.kernels.base import Kernel, Loss, Params, flatten, rows_of, unflatten
+from ...fl_core.kernels.per_record import blocks
+
+_RECORDS = 1 << 14  # losses computed at once; bounds the memory
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -219,13 +222,19 @@ def record_gradients(
 
 
 def record_losses(kernel: Kernel, models: Tensor, records: Records, loss: Loss) -> Tensor:
-    """float64[..., m]: loss of each record at each of the models, float64[..., d]."""
+    """float64[..., m]: loss of each record at each of the models, float64[..., d].
+
+    Some models and records at a time, so that memory beyond the result does not grow with them.
+    """
     flat = models.flatten(0, -2)
+    params = unflatten(flat, kernel.shapes())
     x = records.x.to(flat.dtype) if records.x.is_floating_point() else records.x
-    outputs = kernel.outputs(
-        unflatten(flat, kernel.shapes()), x.expand(len(flat), *x.shape).contiguous()
-    )
-    found = loss(outputs, records.y.expand(len(flat), -1), {})
+    found = flat.new_empty(len(flat), len(records))
+    for rows, some in blocks(len(flat), len(records), _RECORDS):
+        here = found[rows, some]
+        batch = x[some].expand(len(here), *x[some].shape)
+        outputs = kernel.outputs(rows_of(params, rows), batch)
+        here.copy_(loss(outputs, records.y[some].expand(len(here), -1), {}))
     return found.view(*models.shape[:-1], len(records))
 
 
@@ -234,10 +243,10 @@ def descent(gradients: Tensor, moves: Tensor, *, cosine: bool) -> Tensor:
 
     Args:
         gradients: float64[..., d].
-        moves: float64[..., d], broadcastable.
+        moves: float64[..., d], broadcastable; what is broadcast is not copied.
         cosine: divide by both norms; where one of them is zero the cosine is 0.
     """
-    product = -(gradients * moves).sum(dim=-1)
+    product = -torch.einsum("...d,...d->...", gradients, moves)
     if not cosine:
         return product
     size = gradients.norm(dim=-1) * moves.norm(dim=-1)

@@ -20,7 +20,7 @@ from ..clients import ClientData
 from .partition import Indices, Partition, said
 from .streams import Seed, stream
 
-Kind = Literal["coins", "balanced", "paired"]
+Kind = Literal["coins", "draws", "balanced", "paired"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -29,6 +29,8 @@ class MembershipDesign:
 
     - ``coins``: each candidate is in each replica by its own fair coin. One replica of it is what
       the one-run estimators ask for;
+    - ``draws``: each replica has its own uniform draw of the candidates, of a size that is the same
+      for all. Replicas are independent, the candidates of one replica are not;
     - ``balanced``: each candidate is in exactly half of the replicas, as for shadow models; the
       coins of a candidate depend on each other;
     - ``paired``: replicas 2r and 2r + 1 are two neighbouring worlds, with and without candidate

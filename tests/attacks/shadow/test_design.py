@@ -6,7 +6,12 @@ import torch
 
 from privassay.accountant.errors import DesignError
 from privassay.attacks.shadow import held
-from privassay.attacks.shadow_design import equal_coins, everyone, require_same_law
+from privassay.attacks.shadow_design import (
+    equal_coins,
+    everyone,
+    require_same_law,
+    require_same_mix,
+)
 from privassay.fl_core.data.membership import balanced, coins, paired
 
 LABELS = np.arange(400) % 4
@@ -20,6 +25,7 @@ def records(count=400):
 def test_equal_coins_are_uniform_draws_of_one_size(size):
     design = equal_coins(LABELS, models=600, seed=1, records=size)
     member = design.member
+    assert design.kind == "draws"
     sizes = set(member.sum(axis=1).tolist())
     assert len(sizes) == 1 and (size is None or sizes == {size})
     share = sizes.pop() / 400
@@ -81,6 +87,40 @@ def test_copies_in_the_pool_are_found():
     member = held(equal_coins(LABELS, models=4, seed=0))
     with pytest.raises(DesignError, match="records 17 and 303 are the same"):
         require_same_law(member, x, torch.from_numpy(LABELS))
+
+
+@pytest.mark.parametrize("kind", ["numbers", "words", "flags", "images"])
+def test_copies_are_found_whatever_a_record_is(kind):
+    x = {
+        "numbers": torch.arange(400.0),
+        "words": torch.arange(400),
+        "flags": (torch.arange(400).unsqueeze(1) >> torch.arange(9)) % 2 == 1,
+        "images": records().view(400, 1, 3, 1),
+    }[kind].clone()
+    member, y = held(equal_coins(LABELS, models=4, seed=0)), torch.from_numpy(LABELS)
+    require_same_law(member, x, y)
+    x[399] = x[2]
+    with pytest.raises(DesignError, match="records 2 and 399 are the same"):
+        require_same_law(member, x, y)
+
+
+def test_the_two_zeros_are_the_same_record():
+    x = records()
+    x[4], x[8] = torch.tensor([0.0, 1.0, 0.0]), torch.tensor([-0.0, 1.0, 0.0])
+    with pytest.raises(DesignError, match="records 4 and 8 are the same"):
+        require_same_law(held(equal_coins(LABELS, models=4, seed=0)), x, torch.from_numpy(LABELS))
+
+
+def test_what_does_not_fit_is_an_error():
+    member, y = held(equal_coins(LABELS, models=4, seed=0)), torch.from_numpy(LABELS)
+    with pytest.raises(DesignError, match="399 records in x, but 400 labels"):
+        require_same_law(member, records(399), y)
+    for wrong in (member[0], member[:, 1:], member[:0]):
+        with pytest.raises(DesignError, match="at least one of each"):
+            require_same_mix(wrong, y)
+    for labels in (y.double(), y - 1):
+        with pytest.raises(DesignError, match="y must be classes"):
+            require_same_mix(member, labels)
 
 
 def test_a_pool_that_is_too_small_is_an_error():

@@ -1,11 +1,17 @@
 """What shadows answer, and which of them may be used against which."""
 
+import dataclasses
+
 import pytest
 import torch
 
 from privassay.accountant.errors import DesignError, ParameterError
 from privassay.attacks import shadow_models
+from privassay.attacks.membership.bavaria import BaVarIA
+from privassay.attacks.membership.calibrated import CalibratedLoss
 from privassay.attacks.membership.lira import Lira
+from privassay.attacks.membership.loss import Loss
+from privassay.attacks.membership.rmia import Rmia
 from privassay.attacks.shadow import train_shadows
 from privassay.attacks.shadow_design import everyone
 from privassay.attacks.shadow_models import targets_of
@@ -22,10 +28,13 @@ def shadows(pool, design):
     return train_shadows(recipe(), *pool, design, key=KEY)
 
 
-@pytest.mark.parametrize("limit", [1, 150, 450, 1 << 16])
-def test_answers_are_the_models_however_they_are_cut(pool, shadows, limit, monkeypatch):
+@pytest.mark.parametrize(
+    ("limit", "logits"), [(1, 10**9), (150, 10**9), (450, 10**9), (1 << 16, 1 << 22), (1 << 16, 99)]
+)
+def test_answers_are_the_models_however_they_are_cut(pool, shadows, limit, logits, monkeypatch):
     x, y = pool
     monkeypatch.setattr(shadow_models, "_RECORDS", limit)
+    monkeypatch.setattr(shadow_models, "_LOGITS", logits)
     answers = shadows.answers(x[:70], y[:70])
     for model in range(MODELS):
         own = {name: value[model] for name, value in shadows.params.items()}
@@ -33,6 +42,70 @@ def test_answers_are_the_models_however_they_are_cut(pool, shadows, limit, monke
         wanted = hidden @ own["2.weight"] + own["2.bias"]
         torch.testing.assert_close(answers.logits[model], wanted, rtol=0, atol=1e-12)
     assert torch.equal(answers.labels, y[:70])
+
+
+class Measured:
+    """The kernel, and the most logits that it was asked for at once."""
+
+    def __init__(self, kernel):
+        self.kernel, self.most = kernel, 0
+
+    def outputs(self, params, x):
+        found = self.kernel.outputs(params, x)
+        self.most = max(self.most, found.logits.numel())
+        return found
+
+
+@pytest.mark.parametrize(("limit", "logits", "most"), [(450, 10**9, 4200), (10**9, 99, 90)])
+def test_few_logits_exist_at_once(pool, shadows, limit, logits, most, monkeypatch):
+    monkeypatch.setattr(shadow_models, "_RECORDS", limit)
+    monkeypatch.setattr(shadow_models, "_LOGITS", logits)
+    kernel = Measured(shadows.kernel)
+    dataclasses.replace(shadows, kernel=kernel).answers(pool[0][:70], pool[1][:70])
+    assert kernel.most == most  # of 10 classes
+
+
+def attacks(references):
+    population = torch.arange(150, 200)
+    yield Loss()
+    yield CalibratedLoss(references=references)
+    yield Lira(references=references)
+    yield Lira(references=references, mode="offline")
+    yield BaVarIA(references=references)
+    yield Rmia(references=references, population=population, may_score_population=True)
+
+
+@pytest.mark.parametrize("limit", [7, 1 << 16])
+def test_two_classes_are_enough_for_attacks_by_margin(pool, shadows, limit, monkeypatch):
+    whole = shadows.answers(*pool)
+    monkeypatch.setattr(shadow_models, "_RECORDS", limit)
+    small = shadows.binary_answers(*pool)
+    assert small.logits.shape == (MODELS, 200, 2)
+    wanted, found = (attacks(shadows.references(a)) for a in (whole, small))
+    for one, other in zip(wanted, found, strict=True):
+        scores = other.score(small)
+        assert float(scores.std()) > 0
+        torch.testing.assert_close(scores, one.score(whole), rtol=1e-10, atol=1e-10)
+
+
+def test_no_record_is_an_error(pool, shadows):
+    with pytest.raises(DesignError, match="no record"):
+        shadows.answers(pool[0][:0], pool[1][:0])
+
+
+def test_members_of_another_class_mix_are_refused_as_references(pool, shadows):
+    x, y = pool
+    answers, base = shadows.answers(x, y), torch.arange(200) < 40
+    biased = dataclasses.replace(shadows, member=shadows.member & (y >= 3))
+    with pytest.raises(DesignError, match="another class mix"):
+        biased.references(answers)
+    # Records that every model holds may be of any class; they were not drawn.
+    drawn = dataclasses.replace(shadows, member=shadows.member | (y >= 5))
+    assert drawn.references(answers).member[:, y >= 5].all()
+    with pytest.raises(DesignError, match="trained on all of the records"):
+        dataclasses.replace(shadows, member=shadows.member | base).references(
+            shadows.answers(x[base], y[base]), records=base.nonzero().flatten()
+        )
 
 
 def test_a_model_is_never_its_own_reference_and_has_as_many_as_asked(pool, shadows):

@@ -29,6 +29,18 @@ class Exposure:
     Attributes:
         reference: scores of the same secrets by the base model: secrets are then ranked by how much
             likelier the tuning made them. None, as published: by how likely they are.
+        alone: scores of the same secrets by as many models of the adversary's own, the k-th tuned
+            from the same start as the target on secret k alone: each gain then counts as a share of
+            what the secret gains by its own tuning. None: as it is.
+
+    Tuning on one secret makes those like it likelier too, and one that is easily moved may gain
+    more than the one that was there; as a share of what its own tuning gives, none does. After one
+    step clipped to a norm, with isotropic noise, that is the order of the likelihood: gains are
+    inner products with the gradients, and shares of own gains those with gradients of norm one.
+
+    Raises:
+        DesignError: `alone` is given without a reference, is of other secrets or of another number
+            of models, or a secret does not gain by its own tuning.
     """
 
     adversaries: ClassVar[tuple[str, ...]] = ("server", "peer", "outsider", "querier")
@@ -39,6 +51,23 @@ class Exposure:
     cost: ClassVar[str] = "1 query per possible secret"
     source: ClassVar[str] = "Carlini et al., arXiv:1802.08232, section 4"
     reference: TokenScores | None = None
+    alone: TokenScores | None = None
+
+    def __post_init__(self) -> None:
+        if self.alone is None:
+            return
+        if self.reference is None:
+            raise DesignError("gains by own tuning need the base as well: give `reference`")
+        self.reference.require_same_texts(self.alone, "scores after own tuning")
+        models, secrets = self.alone.logp.shape[:2]
+        if models != secrets:
+            raise DesignError(f"{secrets} secrets need a model each, but `alone` has {models}")
+        own = (self.alone.total() - self.reference.total().mean(dim=0)).diagonal()
+        if not bool((own > 0.0).all()):
+            raise DesignError(
+                f"secret {int(own.argmin())} did not become likelier by tuning on it alone; tune "
+                "from the base that is the reference, with a smaller step"
+            )
 
     def score(self, view: TokenScores, candidates: Tensor | None = None) -> Tensor:
         """float64[models, m], in bits, from 0 to log2 of the number of possible secrets.
@@ -46,7 +75,7 @@ class Exposure:
         Raises:
             DesignError: the reference was asked about other secrets.
         """
-        total = self._likelihood(view)
+        total = self._worth(view)
         size = total.shape[1]
         ordered = total.sort(dim=1).values
         # As many as are at least as likely, itself among them.
@@ -60,14 +89,18 @@ class Exposure:
         Raises:
             DesignError: as for `score`.
         """
-        return self._likelihood(view).argmax(dim=1)
+        return self._worth(view).argmax(dim=1)
 
-    def _likelihood(self, view: TokenScores) -> Tensor:
+    def _worth(self, view: TokenScores) -> Tensor:
+        """float64[models, secrets]: what they are ranked by."""
         total = view.total()
         if self.reference is None:
             return total
         view.require_same_texts(self.reference, "the reference")
-        return total - self.reference.total().mean(dim=0)
+        base = self.reference.total().mean(dim=0)
+        if self.alone is None:
+            return total - base
+        return (total - base) / (self.alone.total().diagonal() - base)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

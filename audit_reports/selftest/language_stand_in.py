@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ...attacks.language.new_token_canary import new_token_canaries, unused_tokens
 from ...fl_core.counters import Counter
 from ...fl_core.kernels.adapters import Adapters
 from ...fl_core.kernels.base import Params, flatten, unflatten
@@ -27,6 +28,7 @@ from ...mechanisms.lora import JointDeltaUpload
 LABEL = "adapters of a tiny Llama on bytes"
 LENGTH = 32  # bytes of a text
 _WIDTH, _LAYERS, _STEPS, _BATCH = 64, 2, 150, 24
+_CLIP = 0.01  # of an upload; so short a step that the loss is nearly linear in it
 _TARGETS = ("q_proj", "v_proj", "o_proj", "up_proj", "down_proj")
 
 
@@ -93,6 +95,16 @@ def draw_texts(count: int, generator: np.random.Generator) -> list[str]:
     return [texts[place] for place in generator.choice(len(texts), count, replace=False)]
 
 
+def draw_canaries(count: int, length: int, generator: np.random.Generator) -> Tensor:
+    """int64[count, length + 1]: texts of `length` tokens, then one that is new to the model."""
+    tokenizer = stand_in().model.tokenizer
+    x = tokenizer.encode(draw_texts(count, generator), length)
+    # Texts are plain letters, so half of the bytes are new to the model.
+    free = unused_tokens(torch.arange(129), vocabulary=tokenizer.size, padding=tokenizer.padding)
+    tokens = torch.from_numpy(generator.permutation(free.numpy())[:count])
+    return new_token_canaries(x, tokens, padding=tokenizer.padding)
+
+
 def fresh_adapters(rows: int, key: SeededKey) -> Params:
     """Adapters as training starts: each row its own A, B zero."""
     number = torch.arange(rows)
@@ -129,15 +141,32 @@ def uploads(x: Tensor, which: Tensor, *, mu: float, key: SeededKey) -> Params:
         mu: of one upload.
         key: of the first adapter and of the noise.
     """
+    first, steps = _first_and_steps(x, key)
+    steps = torch.cat([steps, torch.zeros_like(steps[:1])])
+    mechanism = JointDeltaUpload(clip_norm=_CLIP, noise_multiplier=1.0 / mu)
+    sent = mechanism.release(steps[which], key.child("noise"))
+    return unflatten((first + sent).float(), stand_in().kernel.shapes())
+
+
+def uploads_without_noise(x: Tensor, *, key: SeededKey) -> Params:
+    """Adapters after each text's own upload, as whoever knows the recipe and the start makes them.
+
+    Args:
+        x: int64[texts, tokens].
+        key: of the first adapter, that of `uploads`.
+    """
+    first, steps = _first_and_steps(x, key)
+    clipped = JointDeltaUpload(clip_norm=_CLIP, noise_multiplier=1.0).contribution(steps)
+    return unflatten((first + clipped).float(), stand_in().kernel.shapes())
+
+
+def _first_and_steps(x: Tensor, key: SeededKey) -> tuple[Tensor, Tensor]:
+    """float64[1, dim] and [texts, dim]: the first adapter, one step so long that it is clipped."""
     kernel, first = stand_in().kernel, fresh_adapters(1, key)
     start = {name: value.expand(len(x), *value.shape[1:]) for name, value in first.items()}
     labels, one = torch.zeros(len(x), 1, dtype=torch.int64), torch.ones(len(x), 1)
     gradients = kernel.gradients(start, x.unsqueeze(1), labels, one, next_token_loss, {})
-    # So long a step that it is clipped, so short a bound that the loss is nearly linear in it.
-    steps = torch.cat([-1e3 * flatten(gradients), torch.zeros(1, flatten(first).shape[1])])
-    mechanism = JointDeltaUpload(clip_norm=0.01, noise_multiplier=1.0 / mu)
-    sent = mechanism.release(steps[which].double(), key.child("noise"))
-    return unflatten((flatten(first) + sent).float(), kernel.shapes())
+    return flatten(first).double(), -1e3 * flatten(gradients).double()
 
 
 def _pretrain(module: torch.nn.Module, stream: Tensor) -> None:

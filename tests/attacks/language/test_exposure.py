@@ -61,6 +61,42 @@ def test_reconstruction_is_the_secret_with_all_of_the_exposure():
         attack.score(view_of(totals[:, :50]))
 
 
+def test_gains_as_shares_of_own_gains_name_the_likeliest_secret_after_one_noisy_step():
+    """Linear scores; brute force over the likelihood of the release itself."""
+    clip, sd, secrets, models = 0.01, 0.004, 8, 500
+    # Secrets are alike, and some are moved more easily than others.
+    gradients = normals(1, 6, seed=1) + normals(secrets, 6, seed=2)
+    gradients *= torch.linspace(0.5, 4.0, secrets).unsqueeze(1)
+    step = clip * gradients / gradients.norm(dim=1, keepdim=True)
+    truth = torch.arange(models) % secrets
+    release = step[truth] + sd * normals(models, 6, seed=3)
+    likeliest = torch.cdist(release, step).argmin(dim=1)
+    base = -9.0 + normals(1, secrets, seed=4)
+    attack = Exposure(reference=view_of(base), alone=view_of(base + step @ gradients.T))
+    seen = view_of(base + release @ gradients.T)
+    assert torch.equal(attack.reconstruct(seen), likeliest)
+    by_gain = Exposure(reference=view_of(base)).reconstruct(seen)
+    assert (likeliest == truth).double().mean() > (by_gain == truth).double().mean() + 0.1
+    quiet = view_of(base + step[truth] @ gradients.T)
+    assert torch.equal(attack.reconstruct(quiet), truth)
+    assert not torch.equal(Exposure(reference=view_of(base)).reconstruct(quiet), truth)
+
+
+def test_own_tuning_without_base_or_gain_is_an_error():
+    base = view_of(-9.0 + normals(1, 4))
+    better = view_of(base.total().expand(4, -1) + 0.1)
+    with pytest.raises(DesignError, match="give `reference`"):
+        Exposure(alone=better)
+    with pytest.raises(DesignError, match="`alone` has 3"):
+        Exposure(reference=base, alone=view_of(better.total()[:3]))
+    with pytest.raises(DesignError, match="same texts"):
+        Exposure(reference=base, alone=view_of(better.total()[:, :3]))
+    worse = better.total().clone()
+    worse[2, 2] -= 0.2
+    with pytest.raises(DesignError, match="secret 2 did not become likelier"):
+        Exposure(reference=base, alone=view_of(worse))
+
+
 @pytest.mark.parametrize("shape", [-4.0, -0.5, 0.0, 1.0, 6.0])
 def test_the_fitted_law_has_the_moments_of_the_sample(shape):
     sample = skewnorm.rvs(shape, loc=3.0, scale=2.0, size=(2, 4000), random_state=1)

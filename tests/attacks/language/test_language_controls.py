@@ -1,5 +1,8 @@
 """The controls of this family, once, on the public asset; and the real model, slowly."""
 
+import dataclasses
+import math
+
 import pytest
 import torch
 
@@ -41,6 +44,7 @@ def test_an_upload_uses_up_its_bound_and_an_empty_client_sends_noise_only():
         fresh_adapters,
         stand_in,
         uploads,
+        uploads_without_noise,
     )
     from privassay.fl_core.kernels.base import flatten
     from privassay.mechanisms.base import SeededKey
@@ -53,11 +57,91 @@ def test_an_upload_uses_up_its_bound_and_an_empty_client_sends_noise_only():
         found = uploads(x, torch.tensor([0, -1]), mu=mu, key=key)
         return (flatten(found) - start).double()
 
+    public = flatten(uploads_without_noise(x, key=key)) - start
+    assert torch.allclose(public.double(), moved(1e9)[:1], atol=1e-9)
     # Without noise: the bound is used up by a client with a text, and an empty client is silent.
     assert moved(1e9).norm(dim=1).tolist() == pytest.approx([0.01, 0.0], abs=1e-6)
     assert moved(2.0).std(dim=1).tolist() == pytest.approx([0.005, 0.005], rel=0.03)
     noise = moved(2.0) - moved(1e9)
     assert abs(float(torch.corrcoef(noise)[0, 1])) < 0.05  # each its own
+
+
+@pytest.fixture
+def remade():
+    """Settings that keep nothing of what was made before, or in a test that spoils how it is."""
+    ready("shakespeare")
+    from privassay.audit_reports.selftest import language_settings as settings
+
+    made = (settings.uploaded_texts, settings.uploaded_canaries, settings.uploaded_secrets)
+    for one in made:
+        one.cache_clear()
+    yield settings
+    for one in (*made, settings.untouched_texts):
+        one.cache_clear()
+
+
+@pytest.mark.parametrize(("share", "caught"), [(0.5, 1), (1e-6, 4)])
+def test_too_little_noise_is_above_the_ceiling(remade, monkeypatch, share, caught):
+    """Half: one attack of each setting shows it at least. None: every one."""
+    right = remade.uploads
+    monkeypatch.setattr(remade, "uploads", lambda *a, mu, key: right(*a, mu=mu / share, key=key))
+    over = {}
+    for control in CONTROLS:
+        if control.bounded is not None:
+            found = judge("bounded", control.bounded(1), at_least=0.0)
+            over.setdefault(control.setting, []).append("ABOVE ITS CEILING" in found.words)
+    assert len(over) == 3 and sum(map(len, over.values())) == 4
+    assert all(map(any, over.values())), over
+    assert sum(map(sum, over.values())) >= caught, over
+
+
+def test_bounded_runs_are_not_one_run_several_times(remade):
+    """Neither attack on texts ranks the trials as the other does."""
+    control = {c.attack: c for c in CONTROLS}
+    one, two = (control[name].bounded(1) for name in ("text_reference", "lira"))
+    assert (one.values_in.argsort() != two.values_in.argsort()).any()
+
+
+@pytest.mark.parametrize("how", ["by_the_scores", "by_the_texts"])
+def test_coins_that_show_without_any_tuning_on_the_texts_are_found(remade, monkeypatch, how):
+    """What is drawn anew after the models cannot see this: it is seen, since it is not learnt."""
+    right = remade._asked
+
+    def leak(params, texts, before, member, seed, **rest):
+        made = right(params, texts, before, member, seed, **rest)
+        if how == "by_the_scores":
+            told = made.view.logp - 0.3 * ~made.member.unsqueeze(2)
+            return made._replace(view=dataclasses.replace(made.view, logp=told))
+        # The texts of more coins are those that everybody finds likelier.
+        ranked = made.base.average()[0].argsort().tolist()
+        places = made.member.sum(dim=0).argsort().tolist()
+        texts = [texts[old] for _, old in sorted(zip(places, ranked, strict=True))]
+        return right(params, texts, before, member, seed, **rest)
+
+    control = {c.attack: c for c in CONTROLS}["text_loss"]
+    assert judge("noise", control.noise(1), at_least=0.9).passed
+    monkeypatch.setattr(remade, "_asked", leak)
+    remade.untouched_texts.cache_clear()
+    assert not judge("noise", control.noise(1), at_least=0.9).passed
+
+
+def test_models_of_the_noise_control_know_nothing_of_the_texts_and_differ_by_their_coins():
+    ready("shakespeare")
+    from privassay.audit_reports.selftest import language_settings as settings
+
+    seen = settings.untouched_texts(1)
+    assert seen.view.logp.shape[:2] == seen.member.shape == (4, 64)
+    gain = seen.view.total() - seen.base.total()
+    assert abs(float(gain[seen.member].mean() - gain[~seen.member].mean())) < gain.std() / 3
+    known = settings.tuned_texts(1)
+    learnt = known.view.total() - known.base.total()
+    assert float(learnt[known.member].mean() - learnt[~known.member].mean()) > learnt.std()
+
+
+def test_the_sampled_estimate_is_at_most_the_bits_of_a_thousand_keys():
+    control = {c.attack: c for c in CONTROLS}["sampled_exposure"]
+    ready("shakespeare")
+    assert control.positive(1).values_in.max() == pytest.approx(math.log2(1000), abs=1e-12)
 
 
 @pytest.mark.slow

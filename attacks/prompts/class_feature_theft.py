@@ -14,14 +14,13 @@ import torch
 from torch import Tensor
 
 from ...accountant import check
-from ...accountant.errors import DesignError
 from .distillation import Queries
 from .released import Released
 
 
 @dataclass(frozen=True, kw_only=True)
 class ClassFeatureTheft:
-    """See the module.
+    """The served class features by linear algebra: as many queries as the encoder has dimensions.
 
     Attributes:
         scale: of the cosines, public, > 0.
@@ -42,11 +41,9 @@ class ClassFeatureTheft:
         Of least norm where fewer pictures than dimensions were asked about.
 
         Raises:
-            DesignError: labels alone were answered.
+            DesignError: labels alone were answered, or a probability of 0.
         """
-        if not view.answers.is_floating_point():
-            raise DesignError("labels give no equations; distil a student prompt from them")
-        logits = view.answers.double() / self.scale
+        logits = view.logits() / self.scale
         centred = logits - logits.mean(dim=-1, keepdim=True)
         return (_inverse(view) @ centred).mT
 

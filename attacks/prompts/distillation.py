@@ -7,7 +7,7 @@ about its data, not of the prompt being copied.
 """
 
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+from typing import ClassVar, Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor
@@ -20,6 +20,9 @@ from ...fl_core.kernels.prompts import Prompts
 from ...fl_core.optimizers import AdamW
 from .released import Records, Released
 
+AnswerKind = Literal["logits", "probabilities", "labels"]
+_SUMS_TO_ONE = 1e-2  # room for probabilities that were rounded
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Queries:
@@ -27,29 +30,91 @@ class Queries:
 
     Attributes:
         x: float[queries, dim], features of the pictures by the public encoder.
-        answers: float[targets, queries, classes], logits; or int64[targets, queries], labels.
+        answers: float[targets, queries, classes]; labels are int64[targets, queries].
+        kind: what the answers are. Logits may have any shift per picture, so logarithms of
+            probabilities are logits.
 
     Raises:
-        DesignError: shapes contradict each other, or a logit is NaN or infinite.
+        DesignError: shapes contradict each other, an answer is NaN or infinite, or the answers are
+            not what `kind` says: probabilities taken for logits give garbage without a warning.
     """
 
     x: Tensor
     answers: Tensor
+    kind: AnswerKind = "logits"
 
     def __post_init__(self) -> None:
-        logits = self.answers.is_floating_point()
-        if self.answers.ndim != (3 if logits else 2) or self.answers.shape[1:2] != self.x.shape[:1]:
+        check.one_of(get_args(AnswerKind), kind=self.kind)
+        labels = self.kind == "labels"
+        wanted = f"{'int64' if labels else 'float'}[targets, {len(self.x)}{'' if labels else ', '}"
+        if (
+            self.answers.is_floating_point() == labels
+            or self.answers.ndim != (2 if labels else 3)
+            or self.answers.shape[1:2] != self.x.shape[:1]
+        ):
             raise DesignError(
-                f"answers must be float[targets, {len(self.x)}, classes] or int64[targets, "
-                f"{len(self.x)}], but are {self.answers.dtype} {list(self.answers.shape)}"
+                f"{self.kind} as answers must be {wanted}{'' if labels else 'classes'}], but are "
+                f"{self.answers.dtype} {list(self.answers.shape)}; `kind` says what they are"
             )
-        if logits and not bool(torch.isfinite(self.answers).all()):
+        if labels:
+            return
+        if not bool(torch.isfinite(self.answers).all()):
             raise DesignError("answers hold NaN or infinity")
+        sums = self.answers.double().sum(dim=-1)
+        distribution = bool((self.answers >= 0.0).all()) and bool(
+            ((sums - 1.0).abs() < _SUMS_TO_ONE).all()
+        )
+        if distribution != (self.kind == "probabilities"):
+            raise DesignError(
+                "answers are not negative and sum to 1 for every picture, so they are no logits; "
+                'give kind="probabilities"'
+                if distribution
+                else "probabilities must be >= 0 and sum to 1 for every picture; if these are "
+                'logits or logarithms, give kind="logits"'
+            )
+
+    def logits(self) -> Tensor:
+        """float64[targets, queries, classes], up to a shift per picture.
+
+        Raises:
+            DesignError: labels, or a probability that was rounded to 0: its logarithm is unknown.
+        """
+        if self.kind == "labels":
+            raise DesignError("labels give no equations; distil a student prompt from them")
+        found = self.answers.double()
+        if self.kind == "logits":
+            return found
+        if bool((found == 0.0).any()):
+            raise DesignError(
+                "a probability is 0, so rounded, and its logarithm is lost.\n  Leave out the "
+                "pictures with such answers, or distil a student prompt, which needs no logarithm."
+            )
+        return found.log()
+
+    def probabilities(self, classes: int) -> Tensor:
+        """float[targets, queries, classes]: what a student is to answer.
+
+        Args:
+            classes: of the student.
+
+        Raises:
+            DesignError: the target has other classes than these.
+        """
+        if self.kind == "labels":
+            if int(self.answers.max()) >= classes or int(self.answers.min()) < 0:
+                raise DesignError(f"labels must be 0 .. {classes - 1}")
+            return torch.nn.functional.one_hot(self.answers, classes)
+        if self.answers.shape[2] != classes:
+            raise DesignError(
+                f"the target answers with {self.answers.shape[2]} classes, but the student has "
+                f"{classes}; give the student's kernel the target's class names"
+            )
+        return self.answers if self.kind == "probabilities" else self.answers.softmax(dim=-1)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class PromptDistillation:
-    """See the module.
+    """Functional theft: a prompt of one's own, tuned to give the answers of the served one.
 
     Attributes:
         kernel: the public dual encoder, and the student's own form and start.
@@ -77,7 +142,7 @@ class PromptDistillation:
         targets = torch.arange(len(view.answers))
         params = self.kernel.initial(Counter((self.seed, 0)), targets, targets * 0)
         x = view.x.unsqueeze(0).expand(len(targets), *view.x.shape)
-        soft = _soft(view.answers, len(self.kernel.text.names)).to(view.x)
+        soft = view.probabilities(len(self.kernel.text.names)).to(view.x)
         asked = torch.arange(len(view.x)).expand(len(targets), -1)
         weights = torch.full(asked.shape, 1.0 / len(view.x), dtype=view.x.dtype)
         # A short memory of squares: this loss flattens by orders of magnitude.
@@ -96,20 +161,6 @@ def likeness(students: Released, candidates: Released) -> Tensor:
     """float64[students, M]: mean cosine of the class features that they make."""
     mine, others = students.class_features(), candidates.class_features()
     return torch.einsum("tcd,mcd->tm", mine, others) / mine.shape[1]
-
-
-def _soft(answers: Tensor, classes: int) -> Tensor:
-    """float[targets, queries, classes]: what the student is to answer."""
-    if answers.is_floating_point():
-        if answers.shape[2] != classes:
-            raise DesignError(
-                f"the target answers with {answers.shape[2]} classes, but the student has "
-                f"{classes}; give the student's kernel the target's class names"
-            )
-        return answers.softmax(dim=-1)
-    if int(answers.max()) >= classes or int(answers.min()) < 0:
-        raise DesignError(f"labels must be 0 .. {classes - 1}")
-    return torch.nn.functional.one_hot(answers, classes)
 
 
 def _gap(outputs: Outputs, asked: Tensor, context: Context) -> Tensor:

@@ -18,7 +18,9 @@ from .openings import Shares
 
 @dataclass(frozen=True, kw_only=True)
 class ReusedMasks:
-    """See the module; all fields are public constants of the protocol.
+    """The change of a secret from shares of two rounds with the same masks.
+
+    All fields are public constants of the protocol.
 
     Attributes:
         modulus: p, a prime.

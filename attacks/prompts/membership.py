@@ -1,9 +1,11 @@
-"""Was a record used to tune a released prompt? Its loss falls from a reference prompt to this one.
+"""Was a record used to tune a released prompt? Its loss, less that under prompts without it.
 
-Adversary: an outsider with the prompt's vectors and the public dual encoder; or a querier that gets
-logits, with the loss alone. The reference is an untouched prompt ("a photo of a"), or one that the
-adversary tuned on records of its own: it takes out how easy a record is. Calibration per record
-needs shadow prompts: `Released.answers` feeds them to LiRA and RMIA.
+Idea: the calibrated loss, of a prompt's answers; references are prompts that the adversary tuned by
+the same recipe on records of its own, so they say how hard a record is for a tuned prompt. The
+untouched prompt ("a photo of a") is a poor reference: it lacks what every tuning teaches, and with
+it the score is worse than the loss alone. Adversary: an outsider with the prompt's vectors, the
+public dual encoder and such records; a querier has the loss alone. Where references hold the
+candidates too, `leave_one_out` feeds LiRA and RMIA.
 """
 
 from dataclasses import dataclass
@@ -13,28 +15,39 @@ import torch
 from torch import Tensor
 
 from ...accountant.errors import DesignError
+from ..membership.calibrated import CalibratedLoss
 from ..membership.outputs import References
-from .released import Records, Released, losses
+from .released import Records, Released
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class PromptMembership:
-    """See the module.
+    """Was a record used to tune a released prompt? Its loss, less that under prompts without it.
 
     Attributes:
-        reference: prompts that did not see the candidates; their mean loss is the reference.
+        references: prompts that the adversary tuned itself, none of them on a candidate.
     """
 
     adversaries: ClassVar[tuple[str, ...]] = ("outsider",)
-    needs: ClassVar[tuple[str, ...]] = ("the prompt's vectors", "the public dual encoder")
-    cost: ClassVar[str] = "one answer per candidate of the target and of the reference"
-    source: ClassVar[str] = "loss difference; for prompts, arXiv:2310.11970"
-    reference: Released
+    needs: ClassVar[tuple[str, ...]] = (
+        "the prompt's vectors",
+        "the public dual encoder",
+        "records of the same kind",
+        "the training recipe",
+    )
+    cost: ClassVar[str] = "some tunings of a prompt, once for all targets and candidates"
+    source: ClassVar[str] = "Watson et al., arXiv:2111.08440; for prompts, arXiv:2310.11970"
+    references: Released
 
     def score(self, view: Released, candidates: Records) -> Tensor:
-        """float64[targets, m]: loss under the reference minus loss under the prompt."""
-        plain = losses(self.reference.answers(candidates)).mean(dim=0)
-        return plain - losses(view.answers(candidates))
+        """float64[targets, m]: mean loss under the references minus loss under the prompt."""
+        count = len(self.references)
+        references = References(
+            answers=self.references.answers(candidates),
+            member=torch.zeros(count, len(candidates.y), dtype=torch.bool),
+            allowed=torch.ones(len(view), count, dtype=torch.bool),
+        )
+        return CalibratedLoss(references=references).score(view.answers(candidates))
 
 
 def leave_one_out(shadows: Released, member: Tensor, records: Records) -> References:

@@ -19,7 +19,7 @@ Nearness = Literal["cosine", "distance"]
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class NearestTokens:
-    """See the module.
+    """The words nearest to a soft prompt: what it says, and which words it was begun with.
 
     Attributes:
         embedding: float[vocabulary, width], public.

@@ -45,7 +45,7 @@ class Broadcasts:
 
 @dataclass(frozen=True, kw_only=True)
 class PeerPrompt:
-    """See the module.
+    """The other clients' prompts from the shared prompt that a peer is sent, before and after.
 
     Attributes:
         clients: that upload in each round, colluders included.

@@ -4,6 +4,8 @@ Idea: tuning turns the class features towards the images that they were tuned on
 trained by contrast on shadow prompts, brings the turn of a record's class and the image of the
 record into one small space; a discriminator weighs their likeness there together with the cosines.
 It is trained once and judges records and prompts that it never saw: no shadow prompt per candidate.
+The two learn from different shadows and records: on what the projector was fitted to, its likeness
+is far better than on anything new, and the discriminator would trust it too much.
 After the published attack of this name; its architecture is not public, this is ours.
 Adversary: an outsider with the prompt's vectors, the public dual encoder, and records of its own.
 """
@@ -28,7 +30,7 @@ class Judge(NamedTuple):
 
     Attributes:
         text, image: float[dim, rank], of the projector.
-        mean, spread: float[signals], of the signals over the shadows.
+        mean, spread: float[signals], of the signals over the discriminator's shadows.
         hidden, bias, out, last: of the discriminator: tanh(signals @ hidden + bias) @ out + last.
     """
 
@@ -44,7 +46,7 @@ class Judge(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Pipra:
-    """See the module; made by `fit`.
+    """Membership from a prompt's class features and a record's image features, learnt by `fit`.
 
     Attributes:
         reference: the untouched prompt, one row.
@@ -72,7 +74,7 @@ class Pipra:
         *,
         reference: Released,
         rank: int = 8,
-        steps: int = 150,
+        steps: int = 100,
         seed: int = 0,
     ) -> "Pipra":
         """Train the judge on prompts whose records are known.
@@ -87,29 +89,40 @@ class Pipra:
             seed: of their first values.
 
         Raises:
-            DesignError: shapes differ, or a shadow has only members, or none.
+            DesignError: shapes differ, or a shadow has only members, or none, in its half of the
+                records.
         """
         check.count(rank=rank, steps=steps)
         check.whole(seed=seed)
         if member.shape != (len(shadows), len(records.y)) or member.dtype != torch.bool:
             raise DesignError(f"member must be bool[{len(shadows)}, {len(records.y)}]")
-        if bool(member.all(dim=1).any()) or not bool(member.any(dim=1).all()):
-            raise DesignError("every shadow prompt needs members and non-members among the records")
-        turn, image, plain = _seen(shadows, reference, records)
         generator = torch.Generator().manual_seed(seed)
-        dim = image.shape[1]
+        halves = []
+        prompt_order = torch.randperm(len(shadows), generator=generator)
+        record_order = torch.randperm(len(records.y), generator=generator)
+        for rows, columns in zip(prompt_order.chunk(2), record_order.chunk(2), strict=True):
+            inside = member[rows][:, columns]
+            if bool(inside.all(dim=1).any()) or not bool(inside.any(dim=1).all()):
+                raise DesignError(
+                    "every shadow prompt needs members and non-members among its half of the "
+                    "records; give more records, about half of them members of each shadow"
+                )
+            some = Records(records.x[columns], records.y[columns])
+            halves.append((_seen(shadows.rows(rows), reference, some), inside.float()))
+        (turned, _), among = halves[0]
+        dim = turned.image.shape[1]
         maps = [torch.randn(dim, rank, generator=generator) / dim**0.5 for _ in range(2)]
-        inside = member.float()
 
         def contrast(text: Tensor, picture: Tensor) -> Tensor:
             """Members of a prompt against all its records."""
-            log = (_likeness(turn, image, text, picture) / _TEMPERATURE).log_softmax(dim=1)
-            return -((log * inside).sum(dim=1) / inside.sum(dim=1)).mean()
+            log = (_likeness(turned, text, picture) / _TEMPERATURE).log_softmax(dim=1)
+            return -((log * among).sum(dim=1) / among.sum(dim=1)).mean()
 
         text, picture = _minimised(contrast, maps, steps)
-        signals = torch.cat(
-            [plain, _likeness(turn, image, text, picture).unsqueeze(-1)], dim=-1
-        ).flatten(0, 1)
+        (fresh, plain), inside = halves[1]
+        signals = torch.cat([plain, _likeness(fresh, text, picture).unsqueeze(-1)], dim=-1).flatten(
+            0, 1
+        )
         mean, spread = signals.mean(dim=0), signals.std(dim=0) + 1e-6
         scaled = (signals - mean) / spread
         width = scaled.shape[1]
@@ -129,20 +142,23 @@ class Pipra:
 
     def score(self, view: Released, candidates: Records) -> Tensor:
         """float64[targets, m]: log odds that the record was tuned on."""
-        turn, image, plain = _seen(view, self.reference, candidates)
+        turned, plain = _seen(view, self.reference, candidates)
         j = self.judge
-        likeness = _likeness(turn, image, j.text, j.image).unsqueeze(-1)
+        likeness = _likeness(turned, j.text, j.image).unsqueeze(-1)
         signals = (torch.cat([plain, likeness], dim=-1) - j.mean) / j.spread
         return (torch.tanh(signals @ j.hidden + j.bias) @ j.out + j.last).double()
 
 
-def _seen(
-    prompts: Released, reference: Released, records: Records
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Turn of each record's class, images, and the signals that need no learning; float32.
+class _Turned(NamedTuple):
+    """float32[prompts, classes, dim], float32[records, dim], int64[records]."""
 
-    float[prompts, records, dim], float[records, dim], float[prompts, records, 6].
-    """
+    turn: Tensor
+    image: Tensor
+    y: Tensor
+
+
+def _seen(prompts: Released, reference: Released, records: Records) -> tuple[_Turned, Tensor]:
+    """Turns and images, and the signals that need no learning, float32[prompts, records, 6]."""
     if len(reference) != 1:
         raise DesignError(f"one reference prompt is needed, but {len(reference)} are given")
     text, plain = prompts.class_features(), reference.class_features()
@@ -157,15 +173,18 @@ def _seen(
         loss = (cosines * prompts.kernel.scale).logsumexp(dim=-1) - prompts.kernel.scale * own
         signals.append(torch.stack([own, own - others, loss], dim=-1))
     now, before = signals
-    turn = (text - plain)[:, records.y]
-    return turn.float(), image.float(), torch.cat([now, now - before], dim=-1).float()
+    turned = _Turned((text - plain).float(), image.float(), records.y)
+    return turned, torch.cat([now, now - before], dim=-1).float()
 
 
-def _likeness(turn: Tensor, image: Tensor, text: Tensor, picture: Tensor) -> Tensor:
-    """float[prompts, records]: cosine of the projected turn and image."""
-    left = torch.nn.functional.normalize(turn @ text, dim=-1, eps=1e-6)
-    right = torch.nn.functional.normalize(image @ picture, dim=-1, eps=1e-6)
-    return (left * right).sum(dim=-1)
+def _likeness(turned: _Turned, text: Tensor, picture: Tensor) -> Tensor:
+    """float[prompts, records]: cosine of the projected turn and image.
+
+    Projected by class, then taken for each record: records times dim would not fit for many.
+    """
+    left = torch.nn.functional.normalize(turned.turn @ text, dim=-1, eps=1e-6)
+    right = torch.nn.functional.normalize(turned.image @ picture, dim=-1, eps=1e-6)
+    return (left[:, turned.y] * right).sum(dim=-1)
 
 
 def _minimised(loss: Callable[..., Tensor], first: list[Tensor], steps: int) -> list[Tensor]:

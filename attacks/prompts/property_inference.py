@@ -21,7 +21,7 @@ Space = Literal["text", "context"]
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class PropertyInference:
-    """See the module; made by `fit`.
+    """Does the training set have a property? Told from the released prompt; made by `fit`.
 
     Attributes:
         space: what of a prompt is compared: the class features that it makes, or its own numbers.

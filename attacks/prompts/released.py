@@ -68,10 +68,3 @@ class Released:
         """What every prompt says about every record: for any attack on `Answers`."""
         x = records.x.unsqueeze(0).expand(len(self), *records.x.shape)
         return Answers(logits=self.kernel.outputs(self.prompts, x).logits, labels=records.y)
-
-
-def losses(answers: Answers) -> Tensor:
-    """float64[models, records]: cross-entropy."""
-    log = answers.logits.double().log_softmax(dim=-1)
-    labels = answers.labels.expand(log.shape[:2]).unsqueeze(-1)
-    return -log.gather(2, labels).squeeze(-1)

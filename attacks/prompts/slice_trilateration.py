@@ -1,6 +1,7 @@
 """A reduced prompt from distances per slice, which the opened product polynomial shows.
 
-Idea: each of the K slices is trilaterated alone, from d'/K + 1 centres instead of d' + 1 (S13).
+Idea: each of the K slices is trilaterated alone, from d'/K + 1 centres instead of d' + 1 (S13);
+with d'/K of them each slice is one of two points, with fewer on a sphere.
 Adversary, knowledge and formula as in `trilateration`; shares of zero added to the replies hide
 the slices.
 """
@@ -18,7 +19,7 @@ from .trilateration import Ranges, known_means, misfit, require_target, trilater
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class SliceTrilateration:
-    """See the module.
+    """A reduced prompt from distances per slice, which the opened product polynomial shows.
 
     Attributes:
         known: float[N, d'], the other clients' reduced prompts; the target's row is not read.

@@ -31,7 +31,7 @@ def subtract(means: Tensor, sizes: Tensor | int, own: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Subtraction:
-    """See the module."""
+    """Prompts of the other members of a cluster: its average times its size, less one's own."""
 
     adversaries: ClassVar[tuple[str, ...]] = ("peer",)
     needs: ClassVar[tuple[str, ...]] = ("its cluster's prompt and size", "the colluders' prompts")

@@ -4,7 +4,9 @@ Idea: differences of squared distances are linear in the point. Adversary: the s
 every distance and every assignment. It must know the other clients' reduced prompts (they collude,
 are Sybils, or leaked), and with them every mean: also that of the target's own cluster, whose
 distance is (n - 1)/n of the distance to the mean of the others. d' + 1 independent centres give
-the point exactly; fewer give the shortest point in line with what was opened.
+the point exactly; d' of them leave two points, mirrored; fewer leave a sphere. Of a sphere the
+point of its flat that is nearest to 0 is given: it has not the opened distances, but lies nearer to
+a point drawn around 0 than most points that do.
 """
 
 from dataclasses import dataclass
@@ -18,29 +20,95 @@ from .openings import Openings
 
 
 def trilaterate(centres: Tensor, distances: Tensor) -> Tensor:
-    """The points with these distances to known centres, least squares of least norm.
+    """The point with these distances to known centres; the best guess where many have them.
 
-    2 x.(c_0 - c_s) = d_s^2 - d_0^2 - |c_s|^2 + |c_0|^2 for all s.
+    With dim centres the nearer to 0 of the two; with fewer the nearest to 0 of the flat that their
+    differences leave.
 
     Args:
         centres: float64[..., S, dim].
         distances: float64[..., S].
 
     Returns:
-        float64[..., dim]; zeros if S < 2, which says nothing.
+        float64[..., dim]; zeros if S = 0, which says nothing.
 
     >>> x = torch.tensor([0.25, -0.5], dtype=torch.float64)
     >>> centres = torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]], dtype=torch.float64)
     >>> trilaterate(centres, (centres - x).norm(dim=1)).round(decimals=9).tolist()
     [0.25, -0.5]
     """
-    if centres.shape[-2] < 2:
-        return centres.new_zeros(*centres.shape[:-2], centres.shape[-1])
+    if 0 < centres.shape[-2] < centres.shape[-1]:
+        return _flat(centres, distances).shortest
+    return both_points(centres, distances)[..., 0, :]
+
+
+class _Flat(NamedTuple):
+    """What differences of squared distances leave.
+
+    Attributes:
+        shortest: float64[..., dim], its point nearest to 0.
+        rows: float64[..., k, dim], orthonormal or zero, across it. along: float64[..., dim], a unit
+            vector within it, if it is more than a point.
+        rank: int64[...].
+    """
+
+    shortest: Tensor
+    rows: Tensor
+    along: Tensor
+    rank: Tensor
+
+
+def _flat(centres: Tensor, distances: Tensor) -> _Flat:
     norms, squares = centres.square().sum(dim=-1), distances.square()
     right = squares[..., 1:] - squares[..., :1] - norms[..., 1:] + norms[..., :1]
-    left = 2.0 * (centres[..., :1, :] - centres[..., 1:, :])
-    found: Tensor = torch.linalg.lstsq(left, right.unsqueeze(-1), driver="gelsd")[0]
-    return found.squeeze(-1)
+    u, singular, vt = torch.linalg.svd(2.0 * (centres[..., :1, :] - centres[..., 1:, :]))
+    count = singular.shape[-1]
+    largest = singular.amax(dim=-1, keepdim=True) if count else singular
+    precision = torch.finfo(singular.dtype).eps * max(centres.shape[-2:])
+    kept = singular > precision * largest
+    along = (u.mT @ right.unsqueeze(-1))[..., :count, 0]
+    along = torch.where(kept, along / torch.where(kept, singular, 1.0), 0.0)
+    rows = vt[..., :count, :] * kept.unsqueeze(-1)
+    shortest = (rows.mT @ along.unsqueeze(-1)).squeeze(-1)
+    return _Flat(shortest, rows, vt[..., -1, :], kept.sum(dim=-1))
+
+
+def both_points(centres: Tensor, distances: Tensor) -> Tensor:
+    """The points with these distances that are nearest to 0 and farthest from it.
+
+    Differences of squares, 2 x.(c_0 - c_s) = d_s^2 - d_0^2 - |c_s|^2 + |c_0|^2, are a linear system
+    that leaves a flat of points; on it |x - c_0| = d_0 is a sphere. With dim independent centres
+    the flat is a line and the two points are all there are; with more it is one point, twice.
+
+    Args:
+        centres: float64[..., S, dim].
+        distances: float64[..., S].
+
+    Returns:
+        float64[..., 2, dim]; zeros if S = 0. The middle of the sphere, twice, where rounding or
+        noise made it empty.
+
+    >>> centres = torch.tensor([[0.0, 0.0], [1.0, 0.0]], dtype=torch.float64)
+    >>> both_points(centres + 1.0, torch.ones(2, dtype=torch.float64)).round(decimals=3).tolist()
+    [[1.5, 0.134], [1.5, 1.866]]
+    """
+    if centres.shape[-2] == 0:
+        return centres.new_zeros(*centres.shape[:-2], 2, centres.shape[-1])
+    first, squares = centres[..., 0, :], distances.square()
+    shortest, rows, along, rank = _flat(centres, distances)
+    # The middle: the flat's nearest point to the first centre.
+    off = first - shortest
+    middle = shortest + off - (rows.mT @ (rows @ off.unsqueeze(-1))).squeeze(-1)
+    radius = (squares[..., 0] - (middle - first).square().sum(dim=-1)).clamp(min=0.0).sqrt()
+    fixed = rank == centres.shape[-1]
+    radius = torch.where(fixed, 0.0, radius).unsqueeze(-1)
+    # Towards 0 within the flat; any way will do where its nearest point to 0 is the middle.
+    inward = shortest - middle
+    length = inward.norm(dim=-1, keepdim=True)
+    some = length > 1e-12 * (1.0 + middle.norm(dim=-1, keepdim=True))
+    way = torch.where(some, inward / torch.where(some, length, 1.0), along)
+    middle = torch.where(fixed.unsqueeze(-1), shortest, middle)
+    return torch.stack([middle + radius * way, middle - radius * way], dim=-2)
 
 
 class Ranges(NamedTuple):
@@ -88,7 +156,7 @@ def misfit(candidates: Tensor, ranges: Ranges) -> Tensor:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Trilateration:
-    """See the module.
+    """A reduced prompt from its opened distances to centres that the server knows.
 
     Attributes:
         known: float[N, d'], the other clients' reduced prompts; the target's row is not read.

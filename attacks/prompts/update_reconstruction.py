@@ -84,7 +84,7 @@ class LocalSteps:
 
 @dataclass(frozen=True, kw_only=True)
 class UpdateReconstruction:
-    """See the module.
+    """A client's tuned prompt, and the gradient behind it, from what the server gets.
 
     Attributes:
         local: the clients' optimiser, if gradients are wanted.

@@ -1,4 +1,10 @@
-"""Controls of membership and property inference from released prompts, stand-in encoder."""
+"""Controls of membership and property inference from released prompts, stand-in encoder.
+
+In the bounded runs both worlds are fixed but for the noise: the adversary is granted every record
+except that it does not know whether one takes part. So the release is a Gaussian, or another one
+that is mu apart, and without its noise nothing could hide which. `share` is how much of the noise
+is really added: 1, but in the test that these controls can fail.
+"""
 
 from functools import cache
 from typing import NamedTuple
@@ -33,7 +39,7 @@ from .prompt_stand_in import (
     untouched,
 )
 
-_EPOCHS, _RATE = 80, 0.1
+_EPOCHS, _RATE = 40, 0.1
 
 
 class _Tuned(NamedTuple):
@@ -56,7 +62,7 @@ class _Tuned(NamedTuple):
     shadows: Released
 
 
-_PROMPTS, _CANDIDATES, _OWN = 40, 24, 72
+_PROMPTS, _CANDIDATES, _OWN = 40, 48, 144
 
 
 @cache
@@ -84,49 +90,48 @@ def _membership_runs(seed: int) -> _Tuned:
 
 
 class _Private(NamedTuple):
-    """One step of DP-SGD on everything; row n is about canary n modulo their number.
+    """One step of DP-SGD on the same few records each, the first half of the rows with the canary.
 
     Attributes:
-        prompts: the first half of the rows have their canary.
-        canaries: the records.
-        own: int64[rows], each row's canary.
+        prompts: of `2 * _TRIALS` rows.
+        canary: the record, alone.
         mu: of add or remove.
     """
 
     prompts: Released
-    canaries: Records
-    own: Tensor
+    canary: Records
     mu: float
 
 
-_PAIRS, _CANARIES, _OTHERS = 300, 10, 3
+_TRIALS, _OTHERS = 400, 3
+_NOISE = 0.8  # over the clip norm
+_STEP = 0.02  # so short that losses are linear in it: the loss is then as good as the gradient
 
 
 @cache
-def _private_runs(seed: int) -> _Private:
+def _private_runs(seed: int, share: float) -> _Private:
     world, draw = stand_in(), drawn(seed, 2)
-    y = _some_random_labels(draw)
-    mechanism = DpSgd(
-        clip_norm=1.0, noise_multiplier=0.5, sampling_rate=1.0, expected_batch=_OTHERS + 1.0
-    )
-    order = torch.randperm(len(y), generator=draw)
-    canaries, pool = order[:_CANARIES], order[_CANARIES:]
-    own = torch.arange(2 * _PAIRS) % _CANARIES
-    others = pool[torch.rand(2 * _PAIRS, len(pool), generator=draw).argsort(dim=1)[:, :_OTHERS]]
-    parts = [
-        [int(canaries[own[n]]), *row] if n < _PAIRS else row
-        for n, row in enumerate(others.tolist())
-    ]
-    data = ClientData.of(world.x, y, parts, virtual=True)
+    # Below the norm of any gradient, so that the canary counts in full.
+    settings = dict(clip_norm=0.01, sampling_rate=1.0, expected_batch=_OTHERS + 1.0)
+    stated = DpSgd(noise_multiplier=_NOISE, **settings)
+    order = torch.randperm(len(world.y), generator=draw)[: _OTHERS + 1].tolist()
+    parts = [order if n < _TRIALS else order[1:] for n in range(2 * _TRIALS)]
+    data = ClientData.of(world.x, world.y, parts, virtual=True)
     start = untouched().prompts["context"]
-    params = {"context": start.expand(2 * _PAIRS, *start.shape[1:]).clone()}
+    params = {"context": start.expand(2 * _TRIALS, *start.shape[1:]).clone()}
     train_privately(
-        world.kernel, params, data, mechanism=mechanism, steps=1, loss=cross_entropy,
-        optimizer=PlainSgd(1.0), key=SeededKey(seed).child("private"),
-    )  # fmt: skip
+        world.kernel,
+        params,
+        data,
+        mechanism=DpSgd(noise_multiplier=share * _NOISE, **settings),
+        steps=1,
+        loss=cross_entropy,
+        optimizer=PlainSgd(_STEP / settings["clip_norm"]),
+        key=SeededKey(seed).child("private"),
+    )
     released = Released(kernel=world.kernel, prompts=params)
-    mu = 1.0 / mechanism.noise_multiplier
-    return _Private(released, Records(world.x[canaries], y[canaries]), own, mu)
+    canary = Records(world.x[order[:1]], world.y[order[:1]])
+    return _Private(released, canary, 1.0 / stated.noise_multiplier)
 
 
 def _some_random_labels(draw: torch.Generator) -> Tensor:
@@ -147,29 +152,28 @@ def _coins(like: Tensor, seed: int) -> Tensor:
 
 
 def _in_and_out(scores: Tensor, runs: _Private) -> Separated:
-    """Of float64[rows, canaries], each row's own; the first half of the rows have it."""
-    values = scores.gather(1, runs.own[: len(scores), None])[:, 0].numpy()
-    half = len(values) // 2
+    """Of float64[rows, 1]; the first half of the rows have the canary."""
+    inside, outside = scores[:, 0].chunk(2)
     return Separated(
-        values_in=values[:half], values_out=values[half:], independent=True, mu=runs.mu
+        values_in=inside.numpy(), values_out=outside.numpy(), independent=True, mu=runs.mu
     )
 
 
 def membership(seed: int, trained: bool) -> Separated:
-    """Loss under the hand prompt minus loss under the tuned one."""
+    """The loss under prompts that the adversary tuned, minus the loss under the released one."""
     runs = _membership_runs(seed)
-    attack = PromptMembership(reference=untouched())
+    attack = PromptMembership(references=runs.shadows)
     if trained:
         return _separated(attack.score(runs.prompts, runs.candidates), runs.member)
     scores = attack.score(runs.prompts, runs.fresh)
     return _separated(scores, _coins(scores, seed))
 
 
-def membership_bounded(seed: int) -> Separated:
+def membership_bounded(seed: int, *, share: float = 1.0) -> Separated:
     """The same, of one record after DP-SGD."""
-    runs = _private_runs(seed)
-    attack = PromptMembership(reference=untouched())
-    return _in_and_out(attack.score(runs.prompts, runs.canaries), runs)
+    runs = _private_runs(seed, share)
+    attack = PromptMembership(references=_membership_runs(seed).shadows)
+    return _in_and_out(attack.score(runs.prompts, runs.canary), runs)
 
 
 def lira(seed: int, trained: bool) -> Separated:
@@ -191,21 +195,17 @@ def lira(seed: int, trained: bool) -> Separated:
     return _separated(Lira(references=references).score(answers), member[targets])
 
 
-def lira_bounded(seed: int) -> Separated:
-    """Half of the private runs are references of the other half, blocks of `_CANARIES` in turn."""
-    runs = _private_runs(seed)
-    place = torch.arange(2 * _PAIRS)
-    turn = place // _CANARIES % 2
-    targets, shadows = place[turn == 0], place[turn == 1]
-    member = torch.nn.functional.one_hot(runs.own, _CANARIES).bool()
-    member[_PAIRS:] = False
+def lira_bounded(seed: int, *, share: float = 1.0) -> Separated:
+    """Every other private run is a reference of the others, known with its record."""
+    runs = _private_runs(seed, share)
+    rows = torch.arange(2 * _TRIALS)
+    targets, shadows = rows[::2], rows[1::2]
     references = References(
-        answers=runs.prompts.rows(shadows).answers(runs.canaries),
-        member=member[shadows],
+        answers=runs.prompts.rows(shadows).answers(runs.canary),
+        member=(shadows < _TRIALS).unsqueeze(1),
         allowed=torch.ones(len(targets), len(shadows), dtype=torch.bool),
     )
-    answers = runs.prompts.rows(targets).answers(runs.canaries)
-    # In blocks of ten, the targets' own canaries are again 0, 1, ..., 9, 0, ...
+    answers = runs.prompts.rows(targets).answers(runs.canary)
     return _in_and_out(Lira(references=references).score(answers), runs)
 
 
@@ -222,21 +222,22 @@ def pipra(seed: int, trained: bool) -> Separated:
     return _separated(scores, runs.member if trained else _coins(scores, seed))
 
 
-def pipra_bounded(seed: int) -> Separated:
+def pipra_bounded(seed: int, *, share: float = 1.0) -> Separated:
     """The same judge, of one record after DP-SGD."""
-    runs = _private_runs(seed)
-    return _in_and_out(_pipra(seed).score(runs.prompts, runs.canaries), runs)
+    runs = _private_runs(seed, share)
+    return _in_and_out(_pipra(seed).score(runs.prompts, runs.canary), runs)
 
 
 _KINDS, _SIZE = 40, 24
-_QUIET = 0.5  # noise over clip norm: a property moves less than a whole change
+_SHADOWS = 2000  # of the bounded run
+_COHORT = 200.0  # divisor of the clients' sum in the bounded run: one client moves little
 
 
 @cache
 def _property_runs(seed: int) -> tuple[Released, Tensor]:
-    """Twice `_KINDS` shadows, then as many targets; every other one has many threes."""
+    """Twice `_KINDS` shadows, then twice as many targets; every other one has many threes."""
     world, draw = stand_in(), drawn(seed, 4)
-    has = torch.arange(4 * _KINDS) % 2 == 0
+    has = torch.arange(6 * _KINDS) % 2 == 0
     chance = torch.where(world.y == 3, 12.0, 1.0)
     weights = torch.where(has.unsqueeze(1), chance, torch.ones_like(chance))
     index = torch.multinomial(weights, _SIZE, generator=draw)
@@ -247,7 +248,7 @@ def _property_runs(seed: int) -> tuple[Released, Tensor]:
 def property_inference(seed: int, told: bool) -> Separated:
     """Are many of the records threes? Without data the targets' kind is a coin."""
     runs, has = _property_runs(seed)
-    rows = torch.arange(4 * _KINDS)
+    rows = torch.arange(6 * _KINDS)
     shadows, targets = rows[: 2 * _KINDS], rows[2 * _KINDS :]
     attack = PropertyInference.fit(runs.rows(shadows), has[shadows])
     scores = attack.score(runs.rows(targets))
@@ -257,28 +258,32 @@ def property_inference(seed: int, told: bool) -> Separated:
     )
 
 
-def property_bounded(seed: int) -> Separated:
-    """The change of the prompt clipped and noised: one client's data replaced by other data."""
-    runs, has = _property_runs(seed)
+def property_bounded(seed: int, *, share: float = 1.0) -> Separated:
+    """Did the client with the threes take part? Its change is clipped, the sum is noised.
+
+    The other clients' changes are granted, so they are left out here. Shadows are runs with and
+    without the client, under noise of the adversary's own; the rule is that of the positive run.
+    """
+    runs, _ = _property_runs(seed)
     start = flatten(untouched().prompts).double()
-    change = clipped(flatten(runs.prompts).double() - start)
-    noise = SeededKey(seed).child("property").normal(*change.shape)
-
-    def released(changes: Tensor) -> Released:
-        contexts = (start + changes).float().view(-1, LENGTH, WIDTH)
-        return Released(kernel=runs.kernel, prompts={"context": contexts})
-
-    rows = torch.arange(4 * _KINDS)
-    shadows, targets = rows[: 2 * _KINDS], rows[2 * _KINDS :]
-    # The adversary clips its shadows, and adds no noise to them.
-    attack = PropertyInference.fit(
-        released(change).rows(shadows), has[shadows], space="context", ridge=1.0
+    client = clipped(flatten(runs.rows(torch.arange(1)).prompts).double() - start)
+    has = torch.arange(_SHADOWS + 2 * _TRIALS) % 2 == 0
+    key = SeededKey(seed).child("property")
+    stated = _NOISE * REACH
+    spread = torch.full((len(has), 1), share * stated, dtype=torch.float64)
+    spread[:_SHADOWS] = max(share, 0.1) * stated
+    noise = spread * key.normal(len(has), client.shape[1])
+    contexts = start + (torch.where(has.unsqueeze(1), client, 0.0) + noise) / _COHORT
+    released = Released(
+        kernel=runs.kernel, prompts={"context": contexts.float().view(-1, LENGTH, WIDTH)}
     )
-    noisy = released(change + _QUIET * REACH * noise)
-    scores, kind = attack.score(noisy.rows(targets)), has[targets]
+    rows = torch.arange(len(has))
+    shadows, targets = rows[:_SHADOWS], rows[_SHADOWS:]
+    attack = PropertyInference.fit(released.rows(shadows), has[shadows])
+    scores, kind = attack.score(released.rows(targets)), has[targets]
     return Separated(
         values_in=scores[kind].numpy(),
         values_out=scores[~kind].numpy(),
         independent=True,
-        mu=2.0 / _QUIET,
+        mu=1.0 / _NOISE,
     )

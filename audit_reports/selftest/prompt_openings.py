@@ -1,10 +1,10 @@
 """Controls of the attacks on opened values: the real protocol of SecFPP, each trial its own run.
 
 A trial draws all points and prompts afresh, and hides the target's among `CANDIDATES` others drawn
-the same way; blind, it is found once in as many. Imported when a control runs.
+the same way; blind, it is found once in as many. Imported when a control runs. Noisy
+sums are in `prompt_noisy_sums`.
 """
 
-import math
 from collections.abc import Callable
 from functools import cache
 
@@ -19,20 +19,18 @@ from ...attacks.prompts.slice_trilateration import SliceTrilateration
 from ...attacks.prompts.subtraction import Subtraction
 from ...attacks.prompts.trilateration import Trilateration
 from ...mechanisms.secfpp import SecFPP
-from ...mechanisms.secret_sharing.clusterer import Clustered
 from ...mechanisms.secret_sharing.clustering import AdaptiveRule
 from ...mechanisms.secret_sharing.lagrange import LagrangeCode
 from ...mechanisms.secret_sharing.masks import SeededSource, uniform
 from ...mechanisms.secret_sharing.openings import Board, Mode
 from ...mechanisms.secret_sharing.rounds import Rounds
 from ...mechanisms.secret_sharing.setting import Setting
-from ...mechanisms.secret_sharing.sound_dp import SoundDp
 from .control import Found
 
-CANDIDATES, TRIALS = 50, 8
+CANDIDATES, TRIALS = 50, 12
 PRECISE = 1e-3  # relative error: far above 2^-16, far below any other candidate's
 PROMPT = 6  # numbers of a prompt, which is clipped to 1 in each
-NOISE = 1.0  # of a sum of prompts, over their clip norm, in the bounded runs
+_FITS = 4  # of the trials: what a fit of all points costs
 _WHOLE = Setting(clients=12, dimension=4, prompt_dimension=PROMPT, iterations=2)
 _SLICED = Setting(clients=24, dimension=16, prompt_dimension=PROMPT, slices=4)
 _SPLITS = AdaptiveRule(split_above=0.05, merge_below=0.01, iterations=8, most=6)
@@ -82,8 +80,8 @@ def _error(found: Tensor, truth: Tensor) -> float:
     return float((found - truth).norm() / truth.norm())
 
 
-def _found(hits: int, *, trials: int = TRIALS, mu: float | None = None) -> Found:
-    return Found(hits=hits, trials=trials, chance=1.0 / CANDIDATES, mu=mu)
+def _found(hits: int, trials: int = TRIALS) -> Found:
+    return Found(hits=hits, trials=trials, chance=1.0 / CANDIDATES)
 
 
 @cache
@@ -137,18 +135,18 @@ def slice_trilateration(seed: int, opened: bool) -> Found:
 
 
 def gram(seed: int, mode: Mode) -> Found:
-    """All points up to a motion; where a pair is determined, its distance is right."""
-    hits = 0
-    for trial, (view, points) in enumerate(_clustered(seed, mode, False)):
+    """All points up to a motion: every distance between two of them is right."""
+    exactly, hits = mode == "as_described", 0
+    trials = _clustered(seed, mode, False)[: _FITS if exactly else TRIALS]
+    attack = Gram(dimension=_WHOLE.dimension)
+    for trial, (view, points) in enumerate(trials):
         candidates, place = _hidden(_draw(seed, 500 + trial), points)
-        hit = int(Gram().score(view, candidates).argmax()) == place
-        if hit and mode == "as_described":
-            found = Gram().reconstruct(view)
-            pairs = found.determined.triu(1)
-            gaps = (found.values - torch.cdist(points, points))[pairs].abs()
-            hit = float(pairs.double().mean()) > 0.1 and float(gaps.max()) < PRECISE
+        hit = int(attack.score(view, candidates).argmax()) == place
+        if hit and exactly:
+            gaps = attack.reconstruct(view).values - torch.cdist(points, points)
+            hit = float(gaps.abs().max()) < PRECISE
         hits += hit
-    return _found(hits)
+    return _found(hits, len(trials))
 
 
 def subtraction(seed: int, data: bool) -> Found:
@@ -178,48 +176,6 @@ def subtraction(seed: int, data: bool) -> Found:
     return _found(hits)
 
 
-@cache
-def _sound_dp() -> SoundDp:
-    return SoundDp(
-        setting=_WHOLE, noise_point=NOISE, noise_count=NOISE, noise_prompt=NOISE, clip_prompt=1.0
-    )
-
-
-def _noisy_sums(assignments: list[Tensor], prompts: Tensor, seed: int, trial: int) -> list[Tensor]:
-    """float64[S, PROMPT] of each round, as mode sound_dp releases them."""
-    system, board = _sound_dp(), Board("sound_dp")
-    for number, assignment in enumerate(assignments, start=1):
-        sizes = torch.bincount(assignment).double()
-        source = SeededSource(seed).child("noisy", trial)
-        system.aggregate(
-            prompts, Clustered(assignment, sizes), source=source, board=board, round=number
-        )
-    return [o.data for o in board.seen("cluster_prompt", to="all")]
-
-
-def _unit(rows: Tensor) -> Tensor:
-    return torch.nn.functional.normalize(rows, dim=-1)
-
-
-def subtraction_bounded(seed: int) -> Found:
-    """A noisy cluster sum, of which all other prompts and the assignment are granted."""
-    trials, hits = 40, 0
-    for trial in range(trials):
-        draw = _draw(seed, trial)
-        prompts = _unit(_uniform(draw, _WHOLE.clients, PROMPT))
-        candidates, place = _hidden(draw, prompts[0])
-        candidates = _unit(candidates)
-        together = torch.zeros(_WHOLE.clients, dtype=torch.int64)
-        (sums,) = _noisy_sums([together], prompts, seed, trial)
-        view = ClusterPrompts(
-            means=sums[:1] / _WHOLE.clients,
-            sizes=torch.tensor([_WHOLE.clients]),
-            own=prompts[None, 1:],
-        )
-        hits += int(Subtraction().score(view, candidates[None]).argmax()) == place
-    return _found(hits, trials=trials, mu=1.0 / _sound_dp().prompt_sum.noise_multiplier)
-
-
 def differencing(seed: int, mode: Mode) -> Found:
     """A client that changes its cluster between two rounds, with static prompts."""
     hits = 0
@@ -244,29 +200,6 @@ def differencing(seed: int, mode: Mode) -> Found:
             hit = hit and _error(solved.prompts[0], prompts[0]) < PRECISE
         hits += hit
     return _found(hits)
-
-
-def differencing_bounded(seed: int) -> Found:
-    """Noisy sums of two rounds with a moving client; the assignments are granted."""
-    trials, hits = 40, 0
-    first = torch.arange(_WHOLE.clients) // (_WHOLE.clients // 2)
-    second = first.clone()
-    second[0] = 1
-    for trial in range(trials):
-        draw = _draw(seed, trial)
-        prompts = _unit(_uniform(draw, _WHOLE.clients, PROMPT))
-        candidates, place = _hidden(draw, prompts[0])
-        sums, summed = [], []
-        for assignment, opened in zip(
-            (first, second), _noisy_sums([first, second], prompts, seed, trial), strict=True
-        ):
-            for cluster in range(2):
-                sums.append(opened[cluster])
-                summed.append(frozenset(torch.where(assignment == cluster)[0].tolist()))
-        view = Openings(clients=_WHOLE.clients, sums=tuple(sums), summed=tuple(summed))
-        hits += int(Differencing(target=0).score(view, _unit(candidates)).argmax()) == place
-    mu = math.sqrt(2.0) / _sound_dp().prompt_sum.noise_multiplier
-    return _found(hits, trials=trials, mu=mu)
 
 
 def mask_reuse(seed: int, reused: bool) -> Found:

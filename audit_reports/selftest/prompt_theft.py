@@ -20,7 +20,8 @@ from .prompt_stand_in import (
     untouched,
 )
 
-_TARGETS, _SERVED, _QUERIES = 8, 24, 300
+_TARGETS, _SERVED, _QUERIES = 12, 24, 300
+_STOLEN = 0.75  # of the accuracy that tuning gained
 
 
 @cache
@@ -62,7 +63,10 @@ def _asked(seed: int, told: bool) -> Queries:
 
 
 def distillation(seed: int, told: bool) -> Found:
-    """A hit: nearest to the served prompt, with at least nine tenths of what tuning gained."""
+    """A hit: nearest to the served prompt, and `_STOLEN` of what tuning gained.
+
+    Without data nothing can be gained from other prompts' answers; there the first half is a hit.
+    """
     served, _, _, records, place = _served(seed)
     view = _asked(seed, told)
     attack = PromptDistillation(kernel=served.kernel, steps=200)
@@ -72,7 +76,7 @@ def distillation(seed: int, told: bool) -> Found:
         found = theft(
             served.rows(place), students, untouched(), records, queries=len(view.x)
         ).gain_share
-        right = right & (found >= 0.9)
+        right = right & (found >= _STOLEN)
     return Found(hits=int(right.sum()), trials=_TARGETS, chance=1.0 / _SERVED)
 
 

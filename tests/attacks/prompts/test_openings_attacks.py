@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 import torch
 
-from privassay.accountant.errors import DesignError
+from privassay.accountant.errors import DesignError, ParameterError
 from privassay.attacks.prompts.differencing import Differencing, solve
 from privassay.attacks.prompts.gram import Gram, gram_system, pairwise_distances
 from privassay.attacks.prompts.mask_reuse import ReusedMasks
 from privassay.attacks.prompts.openings import ClusterPrompts, Openings, Shares
 from privassay.attacks.prompts.slice_trilateration import SliceTrilateration
 from privassay.attacks.prompts.subtraction import Subtraction
-from privassay.attacks.prompts.trilateration import Trilateration, trilaterate
+from privassay.attacks.prompts.trilateration import Trilateration, both_points, trilaterate
 from privassay.audit_reports.selftest.prompt_openings import server_view
 from privassay.mechanisms.secfpp import SecFPP
 from privassay.mechanisms.secret_sharing.clustering import AdaptiveRule, plain_distances
@@ -59,7 +59,41 @@ def test_a_batch_is_its_rows_and_nothing_opened_says_nothing():
     for row, one in zip(both, distances, strict=True):
         assert torch.allclose(row, trilaterate(centres, one), atol=1e-12)
     assert torch.allclose(both, x, atol=1e-12)
-    assert torch.equal(trilaterate(centres[:1], distances[0, :1]), torch.zeros(3).double())
+    assert torch.equal(trilaterate(centres[:0], distances[0, :0]), torch.zeros(3).double())
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 5, 6])
+def test_what_is_found_agrees_with_what_was_opened(count):
+    centres, x = points_of(20 * count, 4).view(20, count, 4), points_of(20, 4, 1)
+    opened = (centres - x[:, None]).norm(dim=-1)
+    near, far = both_points(centres, opened).unbind(dim=1)
+    for point in (near, far):
+        assert torch.allclose((centres - point[:, None]).norm(dim=-1), opened, atol=1e-9)
+    assert bool((near.norm(dim=1) <= far.norm(dim=1) + 1e-9).all())
+    gaps = torch.stack([(near - x).norm(dim=1), (far - x).norm(dim=1)]).amin(dim=0)
+    if count >= 4:  # as many centres as dimensions: one of two points
+        assert float(gaps.max()) < 1e-8
+    else:
+        assert float(gaps.min()) > 1e-2
+        # nearest of all that agree: of many others on the same sphere none is nearer
+        null = torch.linalg.svd(centres[:, :1] - centres[:, 1:])[2][:, count - 1 :]
+        middle = (near + far) / 2.0
+        radius = (near - far).norm(dim=1, keepdim=True) / 2.0
+        for seed in range(50):
+            way = torch.randn(20, 1, 5 - count, generator=draw(seed), dtype=torch.float64) @ null
+            other = middle + radius * torch.nn.functional.normalize(way[:, 0], dim=1)
+            assert torch.allclose((centres - other[:, None]).norm(dim=-1), opened, atol=1e-9)
+            assert bool((other.norm(dim=1) > near.norm(dim=1) - 1e-9).all())
+
+
+def test_a_centre_at_zero_and_an_empty_sphere_are_no_trouble():
+    zero = torch.zeros(1, 2, dtype=torch.float64)
+    found = both_points(zero, torch.ones(1, dtype=torch.float64))
+    assert torch.allclose(found.norm(dim=1), torch.ones(2).double())
+    assert torch.allclose(found[0], -found[1])
+    apart = torch.tensor([[0.0, 0.0], [3.0, 0.0]], dtype=torch.float64)
+    found = both_points(apart, torch.ones(2, dtype=torch.float64))  # circles that do not meet
+    assert torch.allclose(found, torch.tensor([[1.5, 0.0], [1.5, 0.0]]).double())
 
 
 def exact_view(points, assignments):
@@ -180,6 +214,29 @@ def test_pairs_are_certain_before_all_are_and_then_all_are_exact():
     assert float(gaps.max()) < 1e-9
 
 
+def test_the_public_dimension_gives_pairs_that_linear_algebra_leaves_open():
+    points, rng = points_of(12, 4, 3), np.random.default_rng(1)
+    view = exact_view(points, tuple(torch.from_numpy(rng.permutation(12) % 3) for _ in range(2)))
+    exact = torch.cdist(points, points)
+    linear, better = Gram().reconstruct(view), Gram(dimension=4).reconstruct(view)
+    assert float((linear.values - exact).abs().max()) > 0.1
+    assert torch.equal(better.determined, linear.determined)
+    assert float(better.determined.double().mean()) < 0.3
+    assert float((better.values - exact).abs().max()) < 1e-5
+    assert better.misfit < 1e-7
+    flat = Gram(dimension=1, starts=1).reconstruct(view)
+    assert flat.misfit > 1e-2, "no points on a line have these distances"
+    few = exact_view(points[:4], (torch.tensor([0, 0, 1, 1]),))
+    assert Gram(dimension=9, starts=1).reconstruct(few).values.shape == (4, 4)
+    with pytest.raises(ParameterError, match="dimension"):
+        Gram(dimension=0)
+
+
+def test_a_linear_system_that_does_not_fit_is_refused():
+    with pytest.raises(DesignError, match="would hold 1e\\+09 numbers"):
+        gram_system([torch.arange(1000) % 2])
+
+
 def test_the_gram_score_knows_motions_and_nothing_else():
     points = points_of(8, 4)
     view = exact_view(points, (torch.arange(8) % 3, torch.arange(8) % 2))
@@ -220,6 +277,37 @@ def test_longer_combinations_isolate_clients_that_no_pair_of_sums_does():
     assert int(Differencing(target=2).score(view, prompts).argmax()) == 2
     with pytest.raises(DesignError, match="no sum"):
         solve([], [], clients=3)
+
+
+def test_known_prompts_and_noise_are_used_as_generalised_least_squares_does():
+    prompts = points_of(5, 3)
+    members = [frozenset({0, 1, 2}), frozenset({0, 3}), frozenset({1, 2, 4}), frozenset({0, 4})]
+    spreads = [0.5, 2.0, 1.0, 0.7]
+    noise = torch.randn(4, 3, generator=draw(1), dtype=torch.float64)
+    sums = [
+        prompts[sorted(group)].sum(dim=0) + spread * row
+        for group, spread, row in zip(members, spreads, noise, strict=True)
+    ]
+    known = {client: prompts[client] for client in (1, 2, 3, 4)}
+    found = solve(sums, members, clients=5, known=known, spreads=spreads)
+    # of the target alone: the mean of what each sum says, weighted by 1 / variance
+    said = torch.stack([sums[n] - prompts[sorted(members[n] - {0})].sum(dim=0) for n in (0, 1, 3)])
+    weights = torch.tensor([spreads[n] ** -2 for n in (0, 1, 3)], dtype=torch.float64)
+    wanted = (weights[:, None] * said).sum(dim=0) / weights.sum()
+    assert torch.allclose(found.prompts[0], wanted, atol=1e-12)
+    assert found.isolated.all() and torch.equal(found.prompts[1:], prompts[1:])
+    assert not torch.allclose(solve(sums, members, clients=5).prompts[0], wanted, atol=0.01)
+    view = Openings(clients=5, sums=tuple(sums), summed=tuple(members))
+    attack = Differencing(target=0, known=known, spreads=tuple(spreads))
+    assert torch.equal(attack.reconstruct(view).prompts, found.prompts)
+    with pytest.raises(DesignError, match="2 spreads are given for 4 sums"):
+        solve(sums, members, clients=5, spreads=[1.0, 1.0])
+    with pytest.raises(ParameterError, match="spread_1"):
+        solve(sums, members, clients=5, spreads=[1.0, 0.0, 1.0, 1.0])
+    with pytest.raises(DesignError, match="known are"):
+        solve(sums, members, clients=5, known={5: prompts[0]})
+    with pytest.raises(DesignError, match="known already"):
+        Differencing(target=1, known=known)
 
 
 @pytest.mark.parametrize("slices", [1, 2, 3])

@@ -7,14 +7,15 @@ import torch
 
 from privassay.accountant.errors import DesignError, ParameterError
 from privassay.attacks.membership.lira import Lira
+from privassay.attacks.membership.loss import Loss
 from privassay.attacks.prompts.class_feature_theft import ClassFeatureTheft
 from privassay.attacks.prompts.distillation import PromptDistillation, Queries, likeness, theft
 from privassay.attacks.prompts.membership import PromptMembership, leave_one_out
 from privassay.attacks.prompts.nearest_tokens import NearestTokens
 from privassay.attacks.prompts.peer_prompt import Broadcasts, PeerPrompt
-from privassay.attacks.prompts.pipra import Pipra
+from privassay.attacks.prompts.pipra import Pipra, _likeness, _seen
 from privassay.attacks.prompts.property_inference import PropertyInference
-from privassay.attacks.prompts.released import Records, Released, losses
+from privassay.attacks.prompts.released import Records, Released
 from privassay.attacks.prompts.update_reconstruction import (
     LocalSteps,
     UpdateReconstruction,
@@ -60,7 +61,7 @@ def records(count, seed=0):
 
 def test_membership_is_a_loss_difference_one_record_at_a_time():
     prompts, reference, some = random_prompts(3), random_prompts(2, 1), records(5)
-    found = PromptMembership(reference=reference).score(prompts, some)
+    found = PromptMembership(references=reference).score(prompts, some)
 
     def loss(context, x, y):
         text = stand_in().kernel.text.features(context[None])[0]
@@ -73,7 +74,7 @@ def test_membership_is_a_loss_difference_one_record_at_a_time():
             wanted = sum(plain) / 2 - loss(context, x, y)
             assert float(found[target, place]) == pytest.approx(wanted, abs=1e-4)
     order = torch.randperm(5, generator=draw(2))
-    again = PromptMembership(reference=reference).score(
+    again = PromptMembership(references=reference).score(
         prompts, Records(some.x[order], some.y[order])
     )
     assert torch.allclose(again, found[:, order], atol=1e-5)
@@ -213,7 +214,37 @@ def test_property_inference_is_ridge_regression_in_any_number_of_dimensions():
 
 def queries(prompts, some, labels=False):
     logits = prompts.answers(some).logits
-    return Queries(x=some.x, answers=logits.argmax(dim=-1) if labels else logits)
+    if labels:
+        return Queries(x=some.x, answers=logits.argmax(dim=-1), kind="labels")
+    return Queries(x=some.x, answers=logits)
+
+
+def test_probabilities_give_what_logits_give_and_are_never_taken_for_them():
+    prompts, some, others = random_prompts(2), records(300), records(100, 5)
+    view = queries(prompts, some)
+    soft = view.answers.double().softmax(dim=-1)
+    told = Queries(x=view.x, answers=soft, kind="probabilities")
+    attack = ClassFeatureTheft(scale=SCALE)
+    mine = attack.logits(attack.reconstruct(told), others.x).argmax(dim=-1)
+    assert torch.equal(mine, attack.logits(attack.reconstruct(view), others.x).argmax(dim=-1))
+    assert attack.score(told, prompts).argmax(dim=1).tolist() == [0, 1]
+    student = PromptDistillation(kernel=stand_in().kernel, steps=5)
+    found = [student.reconstruct(v).prompts["context"] for v in (view, told)]
+    assert torch.allclose(found[0], found[1], atol=1e-3)
+    with pytest.raises(DesignError, match='give kind="probabilities"'):
+        Queries(x=view.x, answers=soft)
+    with pytest.raises(DesignError, match='give kind="logits"'):
+        Queries(x=view.x, answers=soft.log(), kind="probabilities")
+    with pytest.raises(DesignError, match="`kind` says"):
+        Queries(x=view.x, answers=soft.argmax(dim=-1))
+    with pytest.raises(DesignError, match="labels as answers must be"):
+        Queries(x=view.x, answers=soft, kind="labels")
+    with pytest.raises(ParameterError, match="kind"):
+        Queries(x=view.x, answers=soft, kind="scores")
+    rounded = Queries(x=view.x, answers=soft.round(decimals=3), kind="probabilities")
+    with pytest.raises(DesignError, match="rounded, and its logarithm is lost"):
+        attack.reconstruct(rounded)
+    assert len(student.reconstruct(rounded)) == 2, "a student needs no logarithm"
 
 
 def test_class_features_are_solved_for_and_a_shift_of_the_logits_changes_nothing():
@@ -328,6 +359,36 @@ def test_pipra_is_deterministic_and_scores_each_record_alone():
         Pipra(reference=prompts, judge=fit[0].judge).score(prompts, some)
 
 
+def test_the_projector_and_the_discriminator_learn_from_different_shadows():
+    prompts, some = random_prompts(6), records(40)
+    member = torch.rand(6, 40, generator=draw(1)) < 0.5
+
+    def text(inside):
+        return Pipra.fit(prompts, some, inside, reference=untouched(), steps=5).judge
+
+    whole, moved = text(member), []
+    for row in range(6):
+        flipped = member.clone()
+        flipped[row] = ~flipped[row]
+        other = text(flipped)
+        moved.append(not torch.equal(other.text, whole.text))
+        assert not torch.equal(other.out, whole.out), "everything reaches the discriminator"
+    assert sum(moved) == 3, "half of the shadows reach the projector"
+
+
+def test_turns_are_kept_by_class_and_give_the_likeness_of_each_record():
+    prompts, some = random_prompts(3), records(50)
+    turned, _ = _seen(prompts, untouched(), some)
+    assert turned.turn.shape == (3, len(NAMES), 64), "whatever the number of records"
+    maps = [torch.randn(64, 4, generator=draw(n)) for n in (1, 2)]
+    found = _likeness(turned, *maps)
+    for target in range(3):
+        for n in range(50):
+            left, right = turned.turn[target, some.y[n]] @ maps[0], turned.image[n] @ maps[1]
+            wanted = torch.nn.functional.cosine_similarity(left, right, dim=0)
+            assert float(found[target, n]) == pytest.approx(float(wanted), abs=1e-5)
+
+
 def test_released_prompts_are_checked():
     kernel = stand_in().kernel
     with pytest.raises(DesignError, match="at least one target"):
@@ -339,7 +400,7 @@ def test_released_prompts_are_checked():
     some = records(4)
     answers = untouched().answers(some)
     wanted = torch.nn.functional.cross_entropy(answers.logits[0], some.y, reduction="none")
-    assert torch.allclose(losses(answers)[0], wanted.double(), atol=1e-5)
+    assert torch.allclose(Loss().score(answers)[0], -wanted.double(), atol=1e-5)
     with pytest.raises(DesignError, match="answers must be"):
         Queries(x=some.x, answers=answers.logits[:, :2])
     with pytest.raises(DesignError, match="NaN"):

@@ -37,6 +37,9 @@ class Lira:
     records' mean difference; offline, it is the mean over the other records. Both ways the variance
     grows by how much records differ in that. A side with one reference takes the pooled variance.
 
+    One answer a record. The paper's best numbers on images ask about several augmented copies of
+    each and take the signals as one Gaussian vector; that is not done here.
+
     Attributes:
         references: models of the adversary's own.
         mode: "online" needs references with the record too, hence trainings after the candidates

@@ -26,21 +26,25 @@ NEAR_ONE = -0.5  # ln p from which 1 - p is what is added up: a sum of p would r
 class Rmia:
     """Share of population records z with ratio_x >= gamma ratio_z; ratio_x = p(x) / p_mean(x).
 
-    Online, p_mean is the mean over all references, with the record and without. Offline, it is
-    ((1 + a) mean_out + 1 - a) / 2 of those without, the mean over both kinds if those with the
-    record make it a mean_out + 1 - a likely. A record that no reference was trained without takes
-    the mean of mean_out over the other records.
+    p_mean = (mean_in + mean_out) / 2, of references with the record and without: an equal share of
+    both however many there are of each, since p_mean stands for models that had a fair coin for the
+    record. Of a kind that is missing the line mean_in = a mean_out + 1 - a says what it would be:
+    for all records offline, and online for those with references of one kind only, mean_out not
+    below 0. Offline, a record that no reference was trained without takes the mean of mean_out over
+    the other records.
 
     Ratios are kept as logarithms, so that p = 1 - 1e-20 is not 1. A score is a multiple of
     1 / population: to tell records apart at a false-positive rate f, give several / f of them. A
-    population record that is scored dominates itself.
+    population record that is scored dominates itself. One answer a record: the paper's best numbers
+    on images take a vote of several augmented copies, which is not done here.
 
     Attributes:
         references: models of the adversary's own; one is enough.
         population: known non-members of each target: int64[z], or bool[targets, records].
         mode: "online" or "offline".
         gamma: > 0; by how much a record must dominate another.
-        a: in [0, 1]: 1 if training on a record changes nothing. Offline only.
+        a: in [0, 1]: 1 if training on a record changes nothing. Not used online for records with
+            references of both kinds.
         may_score_population: let candidates be in the population. Mildly optimistic: then the
             adversary is told the membership of some whom it scores.
 
@@ -82,29 +86,45 @@ class Rmia:
             candidates=candidates,
             may_score=self.may_score_population,
         )
-        rule = _online if self.mode == "online" else self._offline
-        ratio = against_references(view, self.references, log_probability, rule)
+        ratio = against_references(view, self.references, log_probability, self._ratio)
         dominated = count_at_most(ratio, populations, shift=math.log(self.gamma))
         return chosen(dominated / sizes_of(populations, like=ratio), candidates)
 
-    def _offline(self, own: Tensor, others: Tensor, member: Tensor) -> Tensor:
+    def _ratio(self, own: Tensor, others: Tensor, member: Tensor) -> Tensor:
         """float64[targets, records]: ln ratio."""
-        without, known = _log_mean(others, ~member)
-        if not bool(known.any()):
-            raise DesignError(
-                "every reference was trained on every record, so none says how likely a record is "
-                "to those without it. Train references on random halves, or attack online."
-            )
-        typical = _log_mean(without[known].unsqueeze(1), known.new_ones(int(known.sum()), 1))[0]
-        without, share = torch.where(known, without, typical), (1.0 + self.a) / 2.0
-        rest = math.log1p(-share) if share < 1.0 else -math.inf
-        low = torch.logaddexp(without + math.log(share), without.new_tensor(rest))
-        return own - torch.where(without > NEAR_ONE, (share * without.expm1()).log1p(), low)
+        outside, without = _log_mean(others, ~member)
+        if self.mode == "online":
+            inside, with_it = _log_mean(others, member)
+            outside = torch.where(without, outside, self._unlearnt(inside))
+            inside = torch.where(with_it, inside, self._learnt(outside))
+        else:
+            if not bool(without.any()):
+                raise DesignError(
+                    "every reference was trained on every record, so none says how likely a record "
+                    "is to those without it. Train references on random halves, or attack online."
+                )
+            known = outside[without].unsqueeze(1)
+            outside = torch.where(without, outside, _log_mean(known, _all(known))[0])
+            inside = self._learnt(outside)
+        both = torch.stack([inside, outside])
+        return own - _log_mean(both, _all(both))[0]
+
+    def _learnt(self, outside: Tensor) -> Tensor:
+        """float64[records]: ln(a p + 1 - a), what references with the record would make of p."""
+        share = math.log(self.a) if self.a > 0.0 else -math.inf
+        rest = math.log1p(-self.a) if self.a < 1.0 else -math.inf
+        low = torch.logaddexp(outside + share, outside.new_tensor(rest))
+        return torch.where(outside > NEAR_ONE, (self.a * outside.expm1()).log1p(), low)
+
+    def _unlearnt(self, inside: Tensor) -> Tensor:
+        """float64[records]: ln of the p that would become `inside`, or of 0 if none would."""
+        if self.a == 0.0:
+            return torch.full_like(inside, -math.inf)
+        return (inside.expm1() / self.a).clamp(min=-1.0).log1p()
 
 
-def _online(own: Tensor, others: Tensor, member: Tensor) -> Tensor:
-    """float64[targets, records]: ln ratio."""
-    return own - _log_mean(others, torch.ones_like(member))[0]
+def _all(logs: Tensor) -> Tensor:
+    return torch.ones_like(logs, dtype=torch.bool)
 
 
 def _log_mean(logs: Tensor, used: Tensor) -> tuple[Tensor, Tensor]:

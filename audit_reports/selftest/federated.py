@@ -141,10 +141,13 @@ CONTROLS = (
         _HONEST,
         partial(averaged, score=_gradient_difference),
         at_least=0.8,
+        reaches=0.75,
     ),
-    _control("update_norm", "peer", _HONEST, partial(averaged, score=_update_norm), at_least=0.55),
-    _control("fedmia", "server", _HONEST, partial(averaged, score=_fedmia), at_least=0.7),
-    _control("all_rounds", "server", _HONEST, weighted, at_least=0.8),
+    _control("update_norm", "peer", _HONEST, partial(averaged, score=_update_norm), at_least=0.58),
+    _control(
+        "fedmia", "server", _HONEST, partial(averaged, score=_fedmia), at_least=0.7, reaches=0.5
+    ),
+    _control("all_rounds", "server", _HONEST, weighted, at_least=0.8, reaches=0.65),
     _control("gradient_ascent", "server", f"{_HONEST}, malicious server", ascending, at_least=0.9),
     _control(
         "planted_prompt",
@@ -156,7 +159,7 @@ CONTROLS = (
     _control(
         "update_cosine",
         "peer",
-        "FedAvg of linear models, 4 rounds, a client that sends a random direction",
+        "FedAvg of linear models, 2 rounds, a client that sends a random direction",
         canaries,
         at_least=0.99,
         reaches=0.95,

@@ -5,12 +5,8 @@ import pytest
 import torch
 
 from privassay.accountant.errors import DesignError, ParameterError
-from privassay.attacks.membership.label_only import (
-    Decisions,
-    LabelOnly,
-    noisy_copies,
-    shifted_copies,
-)
+from privassay.attacks.membership import label_only
+from privassay.attacks.membership.label_only import Decisions, LabelOnly, noisy_copies
 from privassay.attacks.membership.outputs import Answers
 from privassay.attacks.membership.quantile import QuantileRegression
 from privassay.attacks.membership.user_level import UserLevel
@@ -86,12 +82,6 @@ def test_label_only_is_the_share_of_right_answers():
 
 def test_copies_are_the_record_and_small_changes_of_it():
     images = torch.arange(24.0).view(2, 3, 4)
-    moved = shifted_copies(images, reach=1)
-    assert moved.shape == (2, 9, 3, 4)
-    assert torch.equal(moved[:, 4], images)
-    assert torch.equal(moved[:, 1, 1:], images[:, :-1])  # down by one
-    assert bool((moved[:, 1, 0] == 0).all())
-    assert torch.equal(moved[:, 5, :, :-1], images[:, :, 1:])  # left by one
     noisy = noisy_copies(images, copies=400, scale=0.5, seed=2)
     assert noisy.dtype == images.dtype and torch.equal(noisy[:, 0], images)
     gaps = noisy[:, 1:] - images.unsqueeze(1)
@@ -101,10 +91,20 @@ def test_copies_are_the_record_and_small_changes_of_it():
     for call in (
         lambda: noisy_copies(images, copies=0, scale=0.5, seed=2),
         lambda: noisy_copies(images, copies=2, scale=0.0, seed=2),
-        lambda: shifted_copies(images, reach=0),
     ):
         with pytest.raises(ParameterError):
             call()
+
+
+@pytest.mark.parametrize("limit", [1, 1000, 1 << 20])
+def test_where_the_noise_of_copies_is_cut_does_not_show(limit, monkeypatch):
+    generator = torch.Generator().manual_seed(5)
+    x = torch.arange(70.0).unsqueeze(1).expand(70, 3)
+    noise = torch.randn(70, 7, 3, generator=generator, dtype=torch.float64)
+    noise[:, 0] = 0.0
+    monkeypatch.setattr(label_only, "_AT_ONCE", limit)
+    found = noisy_copies(x, copies=7, scale=0.2, seed=5)
+    assert torch.equal(found, x.unsqueeze(1) + (0.2 * noise).float())
 
 
 @pytest.mark.parametrize(("how", "of"), [("mean", np.mean), ("max", np.max), ("sum", np.sum)])

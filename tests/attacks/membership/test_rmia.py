@@ -10,7 +10,7 @@ import torch
 from privassay.accountant.errors import DesignError, ParameterError
 from privassay.attacks.membership.attack_p import AttackP
 from privassay.attacks.membership.loss import Loss
-from privassay.attacks.membership.outputs import Answers
+from privassay.attacks.membership.outputs import Answers, References
 from privassay.attacks.membership.population import count_at_most, population_of, ranks
 from privassay.attacks.membership.rmia import Rmia
 
@@ -24,23 +24,27 @@ def population(records, targets, seed=0):
 
 
 def dense(view, references, known, *, mode, gamma, a):
-    """From plain probabilities, one target after another, each record with each."""
+    """From plain probabilities, one target and record after another, each with each."""
     labels = view.labels
     at = torch.arange(len(labels))
     p = view.logits.softmax(dim=2)[:, at, labels]
     p_ref = references.answers.logits.softmax(dim=2)[:, at, labels]
     rows = []
     for target in range(len(p)):
-        use, out = references.allowed[target], ~references.member
-        if mode == "online":
-            mean = p_ref[use].mean(dim=0)
-        else:
-            count = out[use].sum(dim=0)
-            sums = (p_ref[use] * out[use]).sum(dim=0)
-            mean = sums / count.clamp(min=1)
-            mean[count == 0] = mean[count > 0].mean()
-            mean = ((1 + a) * mean + 1 - a) / 2
-        ratio = p[target] / mean
+        use = references.allowed[target]
+        member, found = references.member[use], p_ref[use]
+        out = [found[~member[:, n], n].mean() for n in range(len(labels))]
+        typical = torch.stack([value for value in out if bool(value.isfinite())]).mean()
+        means = []
+        for n, without in enumerate(out):
+            inside = found[member[:, n], n].mean() if mode == "online" else math.nan
+            if math.isnan(without):
+                lowest = 0.0 if a == 0.0 else max(0.0, float((inside - (1 - a)) / a))
+                without = lowest if mode == "online" else typical
+            if math.isnan(inside):
+                inside = a * without + 1 - a
+            means.append(float(inside + without) / 2)
+        ratio = p[target] / torch.tensor(means, dtype=torch.float64)
         rows.append((ratio[:, None] >= gamma * ratio[known[target]]).double().mean(dim=1))
     return torch.stack(rows)
 
@@ -64,15 +68,59 @@ def test_equals_the_dense_form(toy, mode, gamma, a):
     assert found.dtype == torch.float64 and 0.0 < float(found.std())
 
 
-def test_some_record_had_no_model_without_it(toy):
+def test_some_record_had_no_model_without_it_and_another_none_with_it(toy):
     _, references = toy(records=200, references=4)
-    assert any(bool(references.member[use].all(dim=0).any()) for use in references.allowed)
+    for missing in (references.member, ~references.member):
+        assert any(bool(missing[use].all(dim=0).any()) for use in references.allowed)
+
+
+def test_online_how_many_references_hold_the_record_does_not_matter(toy):
+    """Both halves of the mean have the same weight: three copies of those with it change nothing.
+
+    A mean over all references would move towards them.
+    """
+    view, references = toy(records=100, references=2, gain=4.0)
+    member = torch.stack([torch.ones(100, dtype=torch.bool), torch.zeros(100, dtype=torch.bool)])
+    asked = replace(references, member=member, allowed=torch.ones(3, 2, dtype=torch.bool))
+    copies = [0, 0, 0, 1]
+    more = References(
+        answers=Answers(logits=asked.answers.logits[copies], labels=view.labels),
+        member=member[copies],
+        allowed=torch.ones(3, 4, dtype=torch.bool),
+    )
+    known = torch.arange(0, 100, 2)
+    for gamma in (0.5, 1.0, 2.0):
+        one, other = (
+            Rmia(references=which, population=known, gamma=gamma, may_score_population=True)
+            for which in (asked, more)
+        )
+        assert torch.equal(one.score(view), other.score(view))
+
+
+def test_online_a_single_reference_that_held_the_record_is_told_from_one_that_did_not():
+    """Two records with the same answers of target and reference; only one is in the reference.
+
+    If it was, a model without it would find it less likely than that, so the same answer of the
+    target says more than for the other record.
+    """
+    logits = torch.tensor([[[2.0, 0.0], [2.0, 0.0]]], dtype=torch.float64)
+    answers = Answers(logits=logits, labels=torch.zeros(2, dtype=torch.int64))
+    references = References(
+        answers=answers,
+        member=torch.tensor([[True, False]]),
+        allowed=torch.ones(1, 1, dtype=torch.bool),
+    )
+    for population, candidate, wanted in ((1, 0, 1.0), (0, 1, 0.0)):
+        attack = Rmia(references=references, population=torch.tensor([population]))
+        assert attack.score(answers, torch.tensor([candidate])).tolist() == [[wanted]]
 
 
 def test_constant_answers_are_ties_and_ties_count(toy):
     view, references = toy()
     view = Answers(logits=torch.zeros_like(view.logits), labels=view.labels)
     references.answers.logits[:] = 0.0
+    references.member[:2] = torch.tensor([[True], [False]])  # both kinds for every record
+    references.allowed[:, :2] = True
     known, rest = torch.arange(10), torch.arange(10, 40)
     for mode in ("online", "offline"):
         attack = Rmia(references=references, population=known, mode=mode)

@@ -170,3 +170,33 @@ def test_moments_are_those_of_numpy_and_do_not_cancel():
     assert float(found.squares[1]) == 0.0 and not bool(found.known[0])
     freedom = (used.sum(dim=0) - 1).clamp(min=0).sum()
     assert float(found.within()) == pytest.approx(float(found.squares.sum() / freedom))
+
+
+@pytest.mark.parametrize("limit", [1, 70, 1 << 17])
+def test_moments_do_not_depend_on_where_records_are_cut_nor_on_what_is_not_used(limit, monkeypatch):
+    generator = torch.Generator().manual_seed(2)
+    values = 30.0 * torch.randn(12, 40, generator=generator, dtype=torch.float64) - 100.0
+    used = torch.rand(12, 40, generator=generator) < 0.5
+    monkeypatch.setattr(signals, "_IN_CACHE", limit)
+    found = Moments.of(values, used)
+    for record in range(40):
+        some = values[used[:, record], record]
+        wanted = (len(some), float(some.mean()), float((some - some.mean()).square().sum()))
+        assert [float(part[record]) for part in found] == pytest.approx(wanted, rel=1e-12)
+    other = Moments.of(torch.where(used, values, 1e200), used)
+    assert all(torch.equal(a, b) for a, b in zip(found, other, strict=True))
+
+
+@pytest.mark.parametrize("size", [1e151, 1e308])
+@pytest.mark.parametrize("whose", ["view", "references"])
+def test_a_signal_that_overflows_is_an_error(whose, size, toy):
+    view, references = toy()
+    huge = torch.full_like((view if whose == "view" else references.answers).logits, -size)
+    huge[:, :, 0] = size
+    answers = Answers(logits=huge, labels=view.labels)
+    if whose == "view":
+        view = answers
+    else:
+        references = replace(references, answers=answers)
+    with pytest.raises(DesignError, match="a signal is beyond"):
+        against_references(view, references, margin, rule_of_sums)

@@ -1,5 +1,6 @@
 import math
 
+import mpmath
 import numpy as np
 import pytest
 import torch
@@ -7,6 +8,7 @@ from scipy.stats import norm
 
 from privassay.accountant.claim import ADVERSARIES
 from privassay.accountant.errors import DesignError, ParameterError
+from privassay.attacks.membership import fedmia
 from privassay.attacks.membership.all_rounds import AllRounds
 from privassay.attacks.membership.fedmia import FedMia
 from privassay.attacks.membership.gradient_ascent import GradientAscent
@@ -20,7 +22,7 @@ from privassay.attacks.membership.update_cosine import UpdateCosine
 from privassay.attacks.membership.update_norm import UpdateNorm
 from privassay.attacks.membership.updates import Records, Updates
 from privassay.audit_reports.estimators.auc import auc
-from privassay.fl_core.kernels.base import flatten, unflatten
+from privassay.fl_core.kernels.base import cross_entropy, flatten, unflatten
 from privassay.fl_core.kernels.stacked import mlp
 
 NET = mlp((3, 2))  # 8 parameters
@@ -210,6 +212,29 @@ def test_fedmia_does_not_ask_who_the_others_are():
     )
 
 
+@pytest.mark.parametrize("clients", [3, 5, 17])
+def test_equal_uploads_agree_though_a_matrix_product_rounds_them_apart(clients):
+    net = mlp((60, 5))
+    d = sum(math.prod(shape) for shape in net.shapes().values())
+    uploads = normal(6, 4, 1, d, seed=8).expand(-1, -1, clients, -1).clone()
+    records = Records(x=normal(9, 60, seed=9), y=torch.arange(9) % 5)
+    found = FedMia(kernel=net, client=0).per_round(
+        server(normal(6, 5, d, seed=1), uploads), records
+    )
+    assert torch.equal(found, torch.full((6, 4, 9), 0.5).double())
+
+
+@pytest.mark.parametrize("limit", [1, 2 * TRIALS * ROUNDS * D, 1 << 22])
+def test_fedmia_does_not_depend_on_how_many_gradients_are_held(limit, monkeypatch):
+    records = Records(x=normal(5, 3, seed=6), y=torch.tensor([0, 1, 1, 0, 1]))
+    view, attack = server(), FedMia(kernel=NET, client=1)
+    whole = attack.per_round(view, records)
+    monkeypatch.setattr(fedmia, "_AT_ONCE", limit)
+    torch.testing.assert_close(attack.per_round(view, records), whole, rtol=1e-12, atol=1e-14)
+    one = Records(x=records.x[3:4], y=records.y[3:4])
+    torch.testing.assert_close(attack.per_round(view, one), whole[:, :, 3:4], rtol=1e-12, atol=0)
+
+
 def test_fedmia_needs_others():
     view = server()
     with pytest.raises(DesignError, match="only the server sees"):
@@ -326,6 +351,37 @@ def test_the_pull_back_is_a_ratio_of_losses():
         negative.score(view, RECORDS)
     with pytest.raises(ParameterError):
         GradientAscent(kernel=NET, client=0, rate=0.0)
+
+
+def exact_log_loss(phi):
+    with mpmath.workdps(400):
+        return float(mpmath.log(mpmath.log1p(mpmath.exp(-mpmath.mpf(phi)))))
+
+
+def test_the_pull_back_is_exact_where_the_loss_rounds_to_zero():
+    phi = torch.tensor([-800.0, -20.5, 0.0, 20.0, 36.0, 36.8, 39.9, 40.1, 60.0, 700.0, 800.0])
+    far = torch.zeros(len(phi), 1, 1, D).double()
+    far[:, 0, 0, 6] = phi  # the bias of class 0
+    records = Records(x=RECORDS.x[1:], y=RECORDS.y[1:])
+    attack = GradientAscent(kernel=NET, client=0, rate=1.0)
+    found = attack.score(server(torch.zeros(len(phi), 2, D).double(), far), records)[:, 0]
+    wanted = [math.log(math.log(2.0)) - exact_log_loss(v) for v in phi.tolist()]
+    assert found.tolist() == pytest.approx(wanted, rel=1e-14, abs=1e-14)
+    # Another loss is known from its value alone: no jump where that rounds to zero.
+    shapeless = GradientAscent(
+        kernel=NET, client=0, rate=1.0, loss=lambda o, y, c: 2.0 * cross_entropy(o, y, c)
+    )
+    other = shapeless.score(server(torch.zeros(len(phi), 2, D).double(), far), records)[:, 0]
+    assert other[:5].tolist() == pytest.approx(wanted[:5], rel=0.02)
+    assert bool((other.diff() >= 0).all()) and float(other[-1]) < 37.0
+
+
+def test_a_loss_that_is_not_a_number_is_an_error():
+    nothing = GradientAscent(
+        kernel=NET, client=0, rate=1.0, loss=lambda outputs, y, context: y.double() * math.nan
+    )
+    with pytest.raises(DesignError, match="ratios of losses"):
+        nothing.score(server(), RECORDS)
 
 
 def test_a_planted_prompt_is_moved_as_far_as_its_slot():

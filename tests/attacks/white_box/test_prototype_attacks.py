@@ -107,6 +107,29 @@ def test_who_knows_only_the_population_is_as_good_as_its_covariance_says():
     assert float(inside.mean()) == pytest.approx(mu**2 / 2, abs=5 * mu / n**0.5)
 
 
+def test_independent_dimensions_need_no_matrix():
+    dim = 100_000  # as a matrix: 80 GB
+    variance = 0.5 + torch.rand(dim, generator=torch.Generator().manual_seed(0)).double()
+    seen, shift = normal(2, 1, dim), normal(dim, seed=5)
+    attack = LikelihoodRatio(background=torch.zeros(dim).double(), covariance=variance)
+    wanted = ((seen[:, 0] - shift / 2) * shift / variance).sum(dim=1)
+    torch.testing.assert_close(attack.score(view(seen), shift), wanted)
+    for wrong in (0.0, -1.0, math.nan, math.inf):
+        variance[7] = wrong
+        with pytest.raises(DesignError, match="symmetric and positive definite"):
+            LikelihoodRatio(background=torch.zeros(dim).double(), covariance=variance)
+
+
+def test_a_covariance_in_single_precision_is_solved_in_double():
+    sigma, shifts, seen = covariance().float(), normal(5, DIM, seed=5), view(normal(5, 1, DIM))
+    background = torch.zeros(DIM).double()
+    wide = LikelihoodRatio(background=background, covariance=sigma.double())
+    narrow = LikelihoodRatio(background=background, covariance=sigma)
+    assert torch.equal(narrow.score(seen, shifts), wide.score(seen, shifts))
+    single = narrow.score(seen, shifts.float())
+    assert torch.equal(single, wide.score(seen, shifts.float().double()))
+
+
 def test_what_cannot_be_a_covariance_is_refused():
     background = torch.zeros(DIM).double()
     skew = covariance()

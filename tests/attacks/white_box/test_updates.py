@@ -7,9 +7,11 @@ import torch
 
 from privassay.accountant.errors import DesignError, ParameterError
 from privassay.accountant.ledger import Ledger
+from privassay.attacks.membership import updates
 from privassay.attacks.membership.updates import (
     Records,
     Updates,
+    descent,
     record_gradients,
     record_losses,
     recorded,
@@ -153,3 +155,41 @@ def test_gradients_and_losses_are_those_of_autograd():
                 (wanted,) = torch.autograd.grad(loss, theta)
                 torch.testing.assert_close(gradients[j, trial, t], wanted, rtol=1e-9, atol=1e-12)
                 assert float(losses[trial, t, j]) == pytest.approx(loss.item(), rel=1e-12)
+
+
+class Measured:
+    """The kernel, and the most answers that it was asked for at once."""
+
+    def __init__(self):
+        self.most = 0
+
+    def shapes(self):
+        return NET.shapes()
+
+    def outputs(self, params, x):
+        self.most = max(self.most, x.shape[0] * x.shape[1])
+        return NET.outputs(params, x)
+
+
+@pytest.mark.parametrize("limit", [1, 3, 8, 1000])
+def test_losses_are_the_same_however_they_are_cut(limit, monkeypatch):
+    models = normal(2, 3, SIZE, seed=2)
+    records = Records(x=normal(5, 3, seed=3).float(), y=torch.tensor([0, 1, 1, 0, 1]))
+    whole = record_losses(NET, models, records, cross_entropy)
+    monkeypatch.setattr(updates, "_RECORDS", limit)
+    kernel = Measured()
+    found = record_losses(kernel, models, records, cross_entropy)
+    torch.testing.assert_close(found, whole, rtol=1e-13, atol=0)
+    assert kernel.most <= limit and kernel.most == min({3: 3, 8: 5}.get(limit, limit), 30)
+
+
+@pytest.mark.parametrize("cosine", [False, True])
+def test_descents_of_several_records_are_those_of_each(cosine):
+    gradients, moves = normal(2, 3, 1, 4, SIZE, seed=6), normal(2, 3, 5, 1, SIZE, seed=7)
+    moves[0, 1, 2] = 0.0
+    found = descent(gradients, moves, cosine=cosine)
+    wanted = -(gradients * moves).sum(dim=-1)
+    if cosine:
+        wanted = wanted / (gradients.norm(dim=-1) * moves.norm(dim=-1)).clamp(min=1e-300)
+    assert found.shape == (2, 3, 5, 4) and bool((found[0, 1, 2] == 0).all())
+    torch.testing.assert_close(found, wanted, rtol=1e-12, atol=1e-13)

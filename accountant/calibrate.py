@@ -35,10 +35,11 @@ def calibrate(
 
     If the loss falls with x (a noise multiplier), the smallest safe x; if it grows (rounds, a
     sampling rate), the largest. The result itself is always proven, for example
-    account(make_event(x)).epsilon(delta).upper <= epsilon. That it is the extreme one assumes that
-    the loss is monotone inside the bracket. Where x means a whole number, let make_event round it
-    to the safe side: `lambda n: SelfComposedDpEvent(step, math.ceil(n))` for rounds, and take
-    int() of the result.
+    account(make_event(x)).epsilon(delta).upper <= epsilon, in an account that was asked nothing
+    else before; where an engine's enclosure is wide, x is as far on the safe side as it takes. That
+    x is the extreme one assumes that the loss is monotone inside the bracket. Where x means a whole
+    number, let make_event round it to the safe side:
+    `lambda n: SelfComposedDpEvent(step, math.ceil(n))` for rounds, and take int() of the result.
 
     Args:
         make_event: from x, a float in the bracket, to an event.
@@ -70,9 +71,12 @@ def calibrate(
 
     known: dict[float, ProvenBound] = {}
 
+    def fresh(x: float) -> ProvenBound:
+        return account(make_event(x), adjacency=adjacency, unit=unit, group_size=group_size)
+
     def bound(x: float) -> ProvenBound:
         if x not in known:
-            known[x] = account(make_event(x), adjacency=adjacency, unit=unit, group_size=group_size)
+            known[x] = fresh(x)
         return known[x]
 
     def miss(x: float) -> float:
@@ -109,9 +113,16 @@ def calibrate(
             f"  Take {unsafe:g}, or widen bracket."
         )
     safe = _narrow(miss, ends, safe, unsafe)
-    step = _TOLERANCE if falling else -_TOLERANCE
-    while not goal.is_met(bound(safe)):  # rounding between delta(epsilon) and epsilon(delta)
-        safe *= 1.0 + step
+    # A caller's account knows only the one question that it is asked: an account that the search
+    # has asked for delta has tables which make its epsilon narrower.
+    step, end = (_TOLERANCE, last) if falling else (-_TOLERANCE, first)
+    while not goal.is_met(fresh(safe)):
+        if safe == end:
+            raise ParameterError(
+                f"{asked} is met by {end:g}, the end of the bracket, but not provably so.\n"
+                "  Widen bracket."
+            )
+        safe = min(max(safe * (1.0 + step), first), last)
         step *= 4.0
     return safe
 

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from ...fl_core.systems.base import Metric, SystemFile
+from ...fl_core.systems.base import NO_RECORDS, Metric, SystemFile
 from ..dossier.page import _block
 from ..figures import Drawing
 from ..render import svg
@@ -13,7 +13,18 @@ from ..text import at_most
 from .page import document, figure, items, reproduce
 from .system_reading import epsilon
 from .system_record import SystemRecord, SystemRow
-from .system_tables import Grid, asked, differences, groups, protections, sections, summary, terms
+from .system_tables import (
+    Grid,
+    asked,
+    differences,
+    groups,
+    in_sense,
+    protections,
+    sections,
+    senses,
+    summary,
+    terms,
+)
 from .tables import interval
 
 if TYPE_CHECKING:
@@ -22,22 +33,29 @@ if TYPE_CHECKING:
 
 _MARKS = "os^Dv<P>"
 _LEVELS: tuple[Any, ...] = ("-", (0, (6, 2)), (0, (1, 2)), (0, (4, 1.5, 1, 1.5)), (0, (2, 3)))
+_TWINS = "grey and hollow: on no records"
 _WORDS = (
     "Lines: rows at proven budgets; hollow marks: published programs at what they are proven to "
     'cost; "none": no bound; bars: 95 % intervals over seeds. Points of one budget are drawn side '
-    "by side. Levels: controls without a budget. Rows without a DP claim are in no figure."
+    "by side. Levels: controls without a budget. Grey and hollow: rows that no record enters, at "
+    "the number that their noise was chosen for, with the mark of the row that they belong to; "
+    "they cost nothing. Rows without a DP claim, and other methods without noise, are in no figure."
 )
 
 
 def render(record: SystemRecord, file: SystemFile) -> str:
     """The page; all text is escaped."""
     parts = [("reading", "What the numbers say", items(record.reading))]
-    for place, part in enumerate(file.parts()):
+    for part in file.parts():
         rows = [r for r in record.rows if r.part == part.name and r.proven is not None]
-        start = f"{part.name}: " if part.name else ""
-        drawing = against_epsilon(record, file, rows, f"part-{place}", start)
-        heading = f"{start}accuracy and epsilon".capitalize()
-        parts.append((f"figure-{place}", heading, figure(drawing, _WORDS)))
+        start, kinds = f"{part.name}: " if part.name else "", senses(rows)
+        for kind in kinds:
+            mine = _of_figure(rows, kind)
+            words = f"{start}{kind}: " if len(kinds) > 1 else start
+            place = sum(key.startswith("figure") for key, *_ in parts)
+            drawing = against_epsilon(file, mine, f"part-{place}", words)
+            heading = _sentence(f"{words}accuracy and epsilon")
+            parts.append((f"figure-{place}", heading, figure(drawing, _WORDS)))
     for place, (heading, rows) in enumerate(sections(record, file)):
         tables = [
             ("Means over clients and seeds, and half the width of their 95 % intervals.",
@@ -47,19 +65,31 @@ def render(record: SystemRecord, file: SystemFile) -> str:
             ("What each row is.", protections(rows)),
         ]  # fmt: skip
         blocks = [_block(_table(*each)) for each in tables if len(each[1][0]) > 2 and each[1][1]]
-        parts.append((f"rows-{place}", heading.capitalize(), "\n".join(blocks)))
-    words = [f"{m.name}: {m.words} ({m.unit}, {m.better} is better)" for m in file.metrics()]
+        parts.append((f"rows-{place}", _sentence(heading), "\n".join(blocks)))
+    metrics = [f"{m.name}: {m.words} ({m.unit}, {m.better} is better)" for m in file.metrics()]
     parts += [
-        ("metrics", "What is measured", items(words)),
+        ("metrics", "What is measured", items(metrics)),
         ("limits", "Limits", items(record.limits)),
         ("reproduce", "How to repeat it", reproduce(record)),
     ]
     return document(record.title, terms(record), parts)
 
 
-def against_epsilon(
-    record: SystemRecord, file: SystemFile, rows: Sequence[SystemRow], name: str, words: str
-) -> Drawing:
+def _of_figure(rows: Sequence[SystemRow], kind: str) -> list[SystemRow]:
+    """Rows with a budget in one sense, the same methods without noise, and levels."""
+    names = {row.name for row in rows if in_sense(row, kind)}
+    return [
+        row
+        for row in rows
+        if in_sense(row, kind) or (row.asked is None and (row.name in names or _is_level(row)))
+    ]
+
+
+def _is_level(row: SystemRow) -> bool:
+    return row.control and row.asked is None and not row.name.endswith(NO_RECORDS)
+
+
+def against_epsilon(file: SystemFile, rows: Sequence[SystemRow], name: str, words: str) -> Drawing:
     """Metrics against the proven epsilon, a panel each; at most the first two metrics."""
     shown = file.metrics()[:2]
 
@@ -78,7 +108,7 @@ def against_epsilon(
     title = f"{words}{' and '.join(m.name for m in shown)} against proven epsilon"
     return Drawing(
         svg.draw(f"system-{name}", title, size, paint),
-        next((s for s in record.reading if s.startswith(f"{words}In {shown[0].name}")), title),
+        _sentence(title),
         ("row", "asked", "epsilon, proven", *(m.name for m in shown)),
         tuple(
             (
@@ -98,36 +128,53 @@ def _panel(
     mine = [row for row in rows if metric.name in row.means]
     finite = [_x(r) for r in mine if r.proven is not None and 0.0 < r.proven.upper < math.inf]
     nothing = 6.0 * max(finite, default=1.0)  # where rows without a bound stand
-    lines = [r for r in mine if not (r.control and r.asked is None)]
-    names = list(dict.fromkeys(r.name for r in lines))
+    lines = [r for r in mine if not _is_level(r)]
+    names = list(dict.fromkeys(_owner(r) for r in lines))
     axes.set_xscale("log")
-    for place, row in enumerate(r for r in mine if r.control and r.asked is None):
+    for place, row in enumerate(filter(_is_level, mine)):
         dash = _LEVELS[place % len(_LEVELS)]
         level = axes.axhline(row.means[metric.name].value, color=svg.FAINT, lw=1.2, ls=dash)
-        handles.setdefault(row.name, level)
+        handles.setdefault(f"level: {row.name}", level)
     for place, name in enumerate(names):
-        points = sorted((r for r in lines if r.name == name), key=_x)
         # Side by side, not on top of each other: x is moved by some percent; the table has it.
         shift = 1.0 + 0.06 * (place - (len(names) - 1) / 2.0)
-        points = [r for r in points if _x(r) > 0.0]
-        released = any(r.released for r in points)
-        bars = axes.errorbar(
-            [min(_x(r), nothing) * shift for r in points],
-            [r.means[metric.name].value for r in points],
-            yerr=[r.means[metric.name].upper - r.means[metric.name].value for r in points],
-            color=svg.COLOURS[place % len(svg.COLOURS)],
-            marker=_MARKS[place % len(_MARKS)],
-            ls="" if released else svg.DASHES[place % len(svg.DASHES)],
-            mfc="none" if released else None,
-            ms=4.0, lw=1.1, elinewidth=0.8,
-        )  # fmt: skip
-        handles.setdefault(name, bars)
-    ticks = sorted({row.asked for row in mine if row.asked is not None and not row.released})
+        own = [r for r in lines if _owner(r) == name]
+        for idle in (False, True):
+            # First values, which have neither budget nor cost, have no place on the axis.
+            found = ((r.asked if idle else _x(r), r) for r in own if (_x(r) == 0.0) == idle)
+            at = sorted(((x, r) for x, r in found if x is not None), key=lambda each: each[0])
+            points = [r for _, r in at]
+            if not points:
+                continue
+            line = not idle and not any(r.released for r in points)
+            bars = axes.errorbar(
+                [min(x, nothing) * shift * (1.03 if idle else 1.0) for x, _ in at],
+                [r.means[metric.name].value for r in points],
+                yerr=[r.means[metric.name].upper - r.means[metric.name].value for r in points],
+                color=svg.FAINT if idle else svg.COLOURS[place % len(svg.COLOURS)],
+                marker=_MARKS[place % len(_MARKS)],
+                ls=svg.DASHES[place % len(svg.DASHES)] if line else "",
+                mfc=None if line else "none",
+                ms=4.0, lw=1.1, elinewidth=0.8,
+            )  # fmt: skip
+            handles.setdefault(_TWINS if idle else name, bars)
+    paid = [row for row in mine if _x(row) > 0.0 and not row.released]
+    ticks = sorted({row.asked for row in paid if row.asked is not None})
     large = sorted({_x(r) for r in mine if r.released and max(ticks, default=0.0) < _x(r)})
     large = [x for x in large if x < math.inf]
     axes.set_xticks([*ticks, *large[-1:], nothing], [*(f"{t:g}" for t in ticks),
                     *(at_most(x, 3) for x in large[-1:]), "none"])  # fmt: skip
     axes.minorticks_off()
+
+
+def _owner(row: SystemRow) -> str:
+    """The row that a twin belongs to, else the row itself."""
+    return row.name.removesuffix(NO_RECORDS)
+
+
+def _sentence(text: str) -> str:
+    """With a capital first, and names as they are."""
+    return text[:1].upper() + text[1:]
 
 
 def _x(row: SystemRow) -> float:

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 
-from ...fl_core.systems.base import Metric, SystemFile
+from ...fl_core.systems.base import NO_RECORDS, Metric, SystemFile
 from ..text import at_most
 from .system_record import SystemContrast, SystemRow
 
@@ -11,12 +11,18 @@ NO_BOUND = "no bound"
 
 
 def epsilon(row: SystemRow) -> str:
-    """The epsilon that is proven for a row, rounded up; never that which a program claims."""
+    """The epsilon that is proven for a row, rounded up; never that which a program claims.
+
+    With what it does not cover, where the row's view says so.
+    """
     if row.proven is None:
         return row.dp
     text = NO_BOUND if math.isinf(row.proven.upper) else at_most(row.proven.upper)
     over = row.asked is not None and not row.released and not at_budget(row)
-    return f"{text} (over {row.asked:g})" if over else text
+    text = f"{text} (over {row.asked:g})" if over else text
+    # A finite number must not stand alone where the row also serves what nothing bounds.
+    partial = NO_BOUND in row.view and 0.0 < row.proven.upper < math.inf
+    return f"{text} ({row.view})" if partial else text
 
 
 def at_budget(row: SystemRow) -> bool:
@@ -29,6 +35,13 @@ def named(row: SystemRow) -> str:
     if row.asked is None:
         return row.name
     return f"{row.name} {'claiming' if row.released else 'at'} {row.asked:g}"
+
+
+def control(contrast: SystemContrast) -> str:
+    """What a row is compared with, in words; its own twin is called the same in all rows."""
+    if contrast.against == contrast.name + NO_RECORDS:
+        return "the same on no records"
+    return contrast.against
 
 
 def reading(
@@ -46,19 +59,33 @@ def reading(
         mine = [row for row in rows if row.part == part.name]
         judged = [c for c in contrasts if c.part == part.name and c.metric == first.name]
         start = f"{part.name}: " if part.name else ""
-        for against in dict.fromkeys(c.against for c in judged):
-            those = [c for c in judged if c.against == against]
+        for against in dict.fromkeys(control(c) for c in judged):
+            those = [c for c in judged if control(c) == against]
             found.append(start + _against(first, against, those, mine))
         found += [start + words for words in _gaps(file, mine)]
     found += _released(rows)
     found += _no_claim(rows)
-    excluded = sum(c.difference.excludes_zero for c in contrasts)
-    found.append(
-        f"Each interval holds with 95 % by itself: of {len(contrasts)} differences about "
-        f"{round(0.05 * len(contrasts))} would exclude 0 by chance if nothing differed; "
-        f"{excluded} do."
-    )
+    found.append(_by_chance(file, rows, contrasts))
     return tuple(found)
+
+
+def _by_chance(
+    file: SystemFile, rows: Sequence[SystemRow], contrasts: Sequence[SystemContrast]
+) -> str:
+    """Of the differences that the tables show; those that are 0 by construction are none."""
+    first = file.metrics()[0].name
+    differences = [c.difference for c in contrasts if c.metric == first]
+    words = f"{len(differences)} differences in {first}"
+    names = file.gap()
+    if names is not None:
+        gaps = [r.gap for r in rows if r.gap is not None and (r.gap.lower, r.gap.upper) != (0, 0)]
+        words += f" and {len(gaps)} of {names[0]} less {names[1]}"
+        differences += gaps
+    return (
+        f"Each interval holds with 95 % by itself: of {words}, about "
+        f"{round(0.05 * len(differences))} would exclude 0 by chance if nothing differed; "
+        f"{sum(each.excludes_zero for each in differences)} do."
+    )
 
 
 def limits(file: SystemFile) -> tuple[str, ...]:
@@ -85,8 +112,8 @@ def _against(
             name = known[(contrast.part, contrast.name, contrast.asked)]
             (better if sign * contrast.difference.value > 0 else worse).append(name)
     return (
-        f"In {metric.name}, against {against}: visibly better {_list(better)}; visibly worse "
-        f"{_list(worse)}; no difference visible in {len(found) - len(better) - len(worse)} of "
+        f"In {metric.name}, against {against}, visibly better: {_list(better)}. Visibly worse: "
+        f"{_list(worse)}. No difference visible in {len(found) - len(better) - len(worse)} of "
         f"{len(found)} rows."
     )
 
@@ -130,4 +157,5 @@ def _no_claim(rows: Sequence[SystemRow]) -> list[str]:
 
 
 def _list(names: Sequence[str]) -> str:
-    return ", ".join(dict.fromkeys(names)) or "in none"
+    """Joined so that a comma in a name ends nothing."""
+    return "; ".join(dict.fromkeys(names)) or "none"

@@ -98,7 +98,8 @@ class SystemRecord:
         rows: see `SystemRow`.
         contrasts: differences, paired over seeds.
         reading: what the numbers say, in sentences; limits: what they do not.
-        given, changes, resolved, results_sha256, environment, digest: as in `ComparisonRecord`.
+        given, changes, resolved, results_sha256, environment, digest: as in `ComparisonRecord`,
+            but of an absolute path only its last part is kept, which names nobody's folders.
     """
 
     system_version: int
@@ -172,7 +173,7 @@ def row_of(file: SystemFile, plan: RowPlan, outcome: Outcome) -> SystemRow:
 def contrasts(
     metrics: tuple[Metric, ...], plans: tuple[RowPlan, ...], rows: tuple[SystemRow, ...]
 ) -> tuple[SystemContrast, ...]:
-    """Every difference that the plan asks for, where both rows have the metric."""
+    """Every difference that the plan asks for."""
     known = {row.key: row for row in rows}
     found = []
     for plan in plans:
@@ -181,9 +182,9 @@ def contrasts(
             other = known.get((plan.part, against, plan.asked))
             if other is None:
                 other = known.get((plan.part, against, None))
+            if other is None:
+                continue
             for metric in metrics:
-                if other is None or not {metric.name} <= {*row.values} & {*other.values}:
-                    continue
                 found.append(
                     SystemContrast(
                         part=plan.part,
@@ -206,7 +207,7 @@ def _groups(part: Part, values: Values) -> dict[str, Mean]:
 
 def _gap(file: SystemFile, outcome: Outcome) -> Mean | None:
     names = file.gap()
-    if names is None or not set(names) <= set(outcome.values):
+    if names is None:
         return None
     first, second = (outcome.values[name] for name in names)
     return _less(first, second)

@@ -8,7 +8,7 @@ from ...fl_core.systems.base import DpLine, SystemFile
 from ..render.tables import _harmless
 from .reading import shown
 from .statistics import Mean
-from .system_reading import epsilon
+from .system_reading import control, epsilon
 from .system_record import SystemRecord, SystemRow
 from .tables import aligned, grid, interval
 
@@ -17,6 +17,7 @@ _HEADINGS: dict[DpLine, str] = {
     "accounted": "rows with an accounted epsilon",
     "no DP claim": "rows without a DP claim",
 }
+_NO_BUDGET = "controls and rows without a budget"
 
 
 def terms(record: SystemRecord) -> str:
@@ -29,14 +30,42 @@ def terms(record: SystemRecord) -> str:
 
 
 def sections(record: SystemRecord, file: SystemFile) -> list[tuple[str, list[SystemRow]]]:
-    """Heading and rows of each table: never rows with and without a DP claim in one."""
+    """Heading and rows of each table: never two senses of epsilon in one.
+
+    Rows with and without a DP claim are apart, and so are rows with a budget of different unit,
+    adjacency or adversary. Without a budget epsilon is 0 or infinite, in any sense: such rows have
+    a table of their own where there are several senses, else they are in the only one.
+    """
     found = []
     for part in file.parts():
+        start = f"{part.name}: " if part.name else ""
         for dp, words in _HEADINGS.items():
             rows = [r for r in record.rows if (r.part, r.dp) == (part.name, dp)]
-            if rows:
-                found.append((f"{part.name}: {words}" if part.name else words, rows))
+            kinds = senses(rows)
+            if len(kinds) > 1:
+                found.append((start + _NO_BUDGET, [r for r in rows if r.asked is None]))
+                found += [
+                    (f"{start}epsilon of {kind}", [r for r in rows if in_sense(r, kind)])
+                    for kind in kinds
+                ]
+            elif rows:
+                found.append((start + words, rows))
     return found
+
+
+def sense(row: SystemRow) -> str:
+    """What a row's epsilon is of: unit, adjacency, adversary."""
+    return f"one {row.unit}, {row.adjacency}; {row.view}"
+
+
+def senses(rows: Sequence[SystemRow]) -> tuple[str, ...]:
+    """Those of rows with a budget."""
+    return tuple(dict.fromkeys(sense(row) for row in rows if row.asked is not None))
+
+
+def in_sense(row: SystemRow, kind: str) -> bool:
+    """Whether the row has a budget in this sense."""
+    return row.asked is not None and sense(row) == kind
 
 
 def summary(file: SystemFile, rows: Sequence[SystemRow]) -> Grid:
@@ -63,10 +92,10 @@ def asked(row: SystemRow) -> str:
 
 
 def differences(record: SystemRecord, file: SystemFile, rows: Sequence[SystemRow]) -> Grid:
-    """A line per row, a column per control, of the first metric."""
+    """A line per row, a column per control, of the first metric; twins have one together."""
     metric = file.metrics()[0].name
     known = {
-        (c.part, c.name, c.asked, c.against): c.difference
+        (c.part, c.name, c.asked, control(c)): c.difference
         for c in record.contrasts
         if c.metric == metric
     }
@@ -134,7 +163,8 @@ def csv_text(record: SystemRecord, file: SystemFile) -> str:
         [
             *("part", "row", "asked_epsilon (nats)", "claimed_by_program", "dp"),
             *("proven_epsilon_lower (nats)", "proven_epsilon_upper (nats)"),
-            *("delta (probability)", "adjacency", "unit", "seeds", "metric", "unit_of_metric"),
+            *("delta (probability)", "adjacency", "unit", "epsilon_is_for"),
+            *("seeds", "metric", "unit_of_metric"),
             *ends,
             *(_harmless(f"{name}_{end}") for name in names for end in ends),
         ]
@@ -154,7 +184,7 @@ def csv_text(record: SystemRecord, file: SystemFile) -> str:
                 [
                     *(_harmless(row.part), _harmless(row.name), row.asked, row.released, row.dp),
                     *bound,
-                    *(record.delta, row.adjacency, row.unit, record.seeds),
+                    *(record.delta, row.adjacency, row.unit, _harmless(row.view), record.seeds),
                     *(metric.name, metric.unit),
                     *(
                         value

@@ -1,18 +1,22 @@
 """Recompute from the record of a system's comparison all that follows from events and raw values.
 
-Needs neither the data nor torch. What it cannot show: that the values came from the runs that the
-record describes.
+Needs neither the data nor torch. What it cannot show: that values, events and notes came from the
+runs that the record describes.
 """
 
 import math
 
+from ...accountant.bounds import Interval
 from ...accountant.errors import ConfigError, RecordError
 from ...fl_core.systems import base
-from ...fl_core.systems.base import Metric, RowPlan, SystemFile
-from ..verify import close, near, same
+from ...fl_core.systems.base import Metric, Outcome, RowPlan, SystemFile
+from .. import provenance
+from ..verify import TOLERANCE, close, near, same
 from .statistics import Mean
 from .system_reading import limits, reading
 from .system_record import SystemRecord, SystemRow, contrasts, parse, results_sha256, row_of
+
+_WASTE = 1e-3  # of a budget that a row may leave
 
 
 def verify(text: str, name: str) -> list[str]:
@@ -25,11 +29,19 @@ def verify(text: str, name: str) -> list[str]:
     done = ["the comparison's content gives its digest"]
     file = _file(record)
     plans = file.rows()
-    same(
-        "the rows (file against record)",
-        [_planned(row) for row in record.rows],
-        [_planned(plan) for plan in plans],
-    )
+    try:
+        same(
+            "the rows (file against record)",
+            [_planned(row) for row in record.rows],
+            [_planned(plan) for plan in plans],
+        )
+    except RecordError as error:
+        if _is_ours(record):
+            raise
+        raise RecordError(
+            f"{error}\n  The record was written by another version of the program. Use the one "
+            "named under environment.git_revision."
+        ) from None
     done.append(f"its {len(record.rows)} rows are those of its file, none left out")
     for row, plan in zip(record.rows, plans, strict=True):
         _check_row(file, row, plan)
@@ -44,10 +56,31 @@ def verify(text: str, name: str) -> list[str]:
     for found, wanted in zip(record.contrasts, again, strict=True):
         _check_mean(f"{found.name} less {found.against}", found.difference, wanted.difference)
     done.append(f"{len(again)} paired differences follow from the values")
-    same("the reading", record.reading, reading(file, record.rows, record.contrasts))
-    same("the limits", record.limits, limits(file))
-    done.append("the reading follows from the differences, the limits from the file")
+    done.append(_check_words(record, file, plans))
     return done
+
+
+def _is_ours(record: SystemRecord) -> bool:
+    """Whether this very program wrote the record, so that its sentences must be these."""
+    return record.environment.source_sha256 == provenance.source_sha256()
+
+
+def _check_words(record: SystemRecord, file: SystemFile, plans: tuple[RowPlan, ...]) -> str:
+    """What was found of sentences; another version of the program may word them differently."""
+    try:
+        same("label (file against record)", record.label, file.label())
+        said, wanted = ([(r.protection, r.view) for r in rows] for rows in (record.rows, plans))
+        same("what the rows say of themselves (file against record)", said, wanted)
+        same("the reading", record.reading, reading(file, record.rows, record.contrasts))
+        same("the limits", record.limits, limits(file))
+    except RecordError:
+        if _is_ours(record):
+            raise
+        return (
+            "written by another version of the program: its sentences (label, rows, reading, "
+            "limits) differ from this one's and were not checked, its numbers were"
+        )
+    return "the reading follows from the differences, label and limits from the file"
 
 
 def _file(record: SystemRecord) -> SystemFile:
@@ -59,7 +92,6 @@ def _file(record: SystemRecord) -> SystemFile:
     for name, found, wanted in (
         ("title", record.title, file.title),
         ("system", record.system, file.system.name),
-        ("label", record.label, file.label()),
         ("delta", record.delta, file.claim.delta),
         ("seeds", record.seeds, file.compare.seeds),
         ("seed", record.seed, file.seed),
@@ -69,22 +101,19 @@ def _file(record: SystemRecord) -> SystemFile:
 
 
 def _planned(row: RowPlan | SystemRow) -> tuple[object, ...]:
-    terms = (row.dp, row.unit, row.adjacency, row.view)
-    return (row.key, row.released, row.protection, row.control, *terms)
+    return (row.key, row.released, row.control, row.dp, row.unit, row.adjacency)
 
 
 def _check_row(file: SystemFile, row: SystemRow, plan: RowPlan) -> None:
     name = f"{row.part}/{row.name}" if row.part else row.name
-    metrics = {metric.name: metric for metric in file.metrics()}
-    same(f"{name}: metrics without an unknown one", set(row.values) - set(metrics), set())
-    clients = next(len(part.clients) for part in file.parts() if part.name == row.part)
-    for metric, values in row.values.items():
-        check_values(f"{name}: {metric}", metrics[metric], values, file.compare.seeds, clients)
-    same(f"{name}: has an event", row.event is not None, plan.dp == "accounted")
-    again = row_of(file, plan, base.Outcome(
-        values=row.values, event=row.event, releases=row.releases, notes=row.notes,
+    outcome = Outcome(
+        values=row.values,
+        event=row.event,
+        releases=row.releases,
+        notes=row.notes,
         digest=row.run_digest,
-    ))  # fmt: skip
+    )
+    again = checked_row(file, plan, outcome)
     if row.proven is None or again.proven is None:
         same(f"{name}: proven epsilon", row.proven, again.proven)
     else:
@@ -98,6 +127,53 @@ def _check_row(file: SystemFile, row: SystemRow, plan: RowPlan) -> None:
         same(f"{name}: groups", set(row.groups[metric]), set(again.groups[metric]))
         for group, each in row.groups[metric].items():
             _check_mean(f"{name}: {metric}, {group}", each, again.groups[metric][group])
+
+
+def checked_row(file: SystemFile, plan: RowPlan, outcome: Outcome) -> SystemRow:
+    """The row of an outcome that is one of this plan; said of a new row and of a recorded one.
+
+    Raises:
+        RecordError: a metric is missing, a value is impossible, or what the ledger costs is not
+            what the plan says: nothing where no record has an influence, the budget to a
+            thousandth where noise was made for one, and no bound where there is neither.
+    """
+    name = f"{plan.part}/{plan.name}" if plan.part else plan.name
+    metrics = {metric.name: metric for metric in file.metrics()}
+    wanted = "metrics, none missing and none unknown"
+    same(f"{name}: {wanted}", sorted(outcome.values), sorted(metrics))
+    clients = next(len(part.clients) for part in file.parts() if part.name == plan.part)
+    for metric, values in outcome.values.items():
+        check_values(f"{name}: {metric}", metrics[metric], values, file.compare.seeds, clients)
+    same(f"{name}: has an event", outcome.event is not None, plan.dp == "accounted")
+    if (outcome.releases > 0) != plan.records:
+        raise RecordError(
+            f"{name}: {outcome.releases} releases are recorded, but there must be "
+            f"{'some' if plan.records else 'none'}: the plan says that "
+            f"{'records have' if plan.records else 'no record has'} an influence"
+        )
+    row = row_of(file, plan, outcome)
+    if row.proven is not None:
+        _check_cost(name, plan, row.proven)
+    return row
+
+
+def _check_cost(name: str, plan: RowPlan, proven: Interval) -> None:
+    """What is proven must be of the kind that the plan says."""
+    if not plan.records:
+        wanted, fits = "0, as no record has an influence", proven.upper == 0.0
+    elif plan.released:
+        wanted, fits = "above 0, as records have an influence", proven.upper > 0.0
+    elif plan.asked is None:
+        wanted, fits = "infinite, as no noise was made for a budget", math.isinf(proven.upper)
+    else:
+        least, most = plan.asked * (1.0 - _WASTE), plan.asked * (1.0 + TOLERANCE)
+        wanted = f"the budget {plan.asked:g}, of which {_WASTE:g} may be left"
+        fits = least <= proven.upper <= most
+    if not fits:
+        raise RecordError(
+            f"{name}: the proven epsilon of the ledger's events is {proven.upper:.10g}, but must "
+            f"be {wanted}"
+        )
 
 
 def check_values(

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ...accountant.errors import ConfigError, RecordError
+from ...accountant.errors import ConfigError
 from ...fl_core.systems import base
 from ...fl_core.systems.base import Outcome, Prepared, RowPlan, SystemFile
 from .. import provenance
@@ -15,8 +15,9 @@ from ..reporter import Reporter, Silent
 from ..stages import Stages
 from .folder import NAME, check_folder, forget, write
 from .system_reading import limits, reading
-from .system_record import VERSION, SystemRecord, contrasts, parse, results_sha256, row_of
-from .system_verify import check_values
+from .system_record import VERSION, SystemRecord, contrasts, parse, results_sha256
+from .system_verify import checked_row
+from .without_folders import without_folders
 
 
 def compare(
@@ -43,7 +44,7 @@ def compare(
     """
     start, path, reporter = time.monotonic(), Path(path), reporter or Silent()
     file = base.load(path, overrides)
-    plans = _checked(file)
+    plans, shown = _checked(file), _shown(file)
     folder = Path(out) if out is not None else Path("runs") / path.stem
     check_folder(folder)
     system = file.prepare(path.parent, reporter.say)
@@ -57,14 +58,14 @@ def compare(
     for place, plan in enumerate(plans):
         words = _words(plan)
         run = partial(_run, file, system, plan, reporter.bar(f"{place + 1}/{len(plans)} {words}"))
-        rows.append(row_of(file, plan, stages.json(_stage(plan), Outcome, run)))
+        rows.append(checked_row(file, plan, stages.json(_stage(plan), Outcome, run)))
     found = tuple(rows)
     differences = contrasts(file.metrics(), plans, found)
     record = SystemRecord(
         system_version=VERSION,
         system=file.system.name,
         label=file.label(),
-        title=file.title,
+        title=shown.title,
         delta=file.claim.delta,
         seeds=file.compare.seeds,
         seed=file.seed,
@@ -72,9 +73,11 @@ def compare(
         contrasts=differences,
         reading=reading(file, found, differences),
         limits=limits(file),
-        given=path.read_text(encoding="utf-8"),
-        changes=tuple(f"--set {key}={value!r}" for key, value in (overrides or {}).items()),
-        resolved=resolved,
+        given=without_folders(path.read_text(encoding="utf-8")),
+        changes=tuple(
+            without_folders(f"--set {key}={value!r}") for key, value in (overrides or {}).items()
+        ),
+        resolved=shown.model_dump(mode="json"),
         results_sha256=results_sha256(found),
         environment=provenance.environment(
             seconds=time.monotonic() - start,
@@ -98,6 +101,21 @@ def write_report(record: SystemRecord, folder: Path) -> None:
     write(folder / "comparison.html", render(record, file))
 
 
+def _shown(file: SystemFile) -> SystemFile:
+    """The file as the record shows it.
+
+    Raises:
+        ConfigError: without its folders a path means something else.
+    """
+    shown = base.parse(without_folders(file.model_dump(mode="json")))
+    if (shown.label(), shown.rows()) != (file.label(), file.rows()):
+        raise ConfigError(
+            "a record keeps only the last part of an absolute path, and one in the file then "
+            "means something else, such as a folder called 'substitute'.\n  Rename it."
+        )
+    return shown
+
+
 def _checked(file: SystemFile) -> tuple[RowPlan, ...]:
     """The rows, each once, each with somebody to be compared with."""
     plans, parts = file.rows(), {part.name for part in file.parts()}
@@ -116,15 +134,9 @@ def _checked(file: SystemFile) -> tuple[RowPlan, ...]:
 
 
 def _run(file: SystemFile, system: Prepared, plan: RowPlan, bar: base.Bar) -> Outcome:
-    """One row; numbers that cannot be are found now, not by a reader."""
+    """One row; what cannot be is found now, not by a reader, and is not kept for another run."""
     outcome = system.run(plan, bar)
-    words = _words(plan)
-    if (outcome.event is None) != (plan.dp == "no DP claim"):
-        raise RecordError(f"{words}: an event is recorded exactly where a row is accounted")
-    metrics = {metric.name: metric for metric in file.metrics()}
-    clients = next(len(part.clients) for part in file.parts() if part.name == plan.part)
-    for name, values in outcome.values.items():
-        check_values(f"{words}: {name}", metrics[name], values, file.compare.seeds, clients)
+    checked_row(file, plan, outcome)
     return outcome
 
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from ...accountant import check
+from ...accountant.adjacency import Adjacency
 from ...accountant.errors import ConfigError
 from ...accountant.event_json import to_dict
 from ...accountant.ledger import EVERYONE, Ledger, LedgerEntry
@@ -98,7 +99,7 @@ class ReleasedDpFpl:
                 f"the program needs one replica and at least a batch of {size} records from each "
                 f"client, but the smallest of {len(data)} has {least}"
             )
-        ledger.write([self._entry(key, name)])
+        ledger.write([self._entry(key, name, ledger.adjacency)])
         nobody = torch.zeros(1, dtype=torch.int64, device=data.clients.device)
         shared = self._drawn(key, "shared prompt", nobody, nobody)[0]
         now = start(shared, self._drawn(key, "personal prompt", data.clients, data.replicas))
@@ -132,13 +133,13 @@ class ReleasedDpFpl:
     def _drawn(self, key: Key, purpose: str, clients: Tensor, replicas: Tensor) -> Tensor:
         return self.kernel.initial(Counter.of(key, purpose), clients, replicas)["context"]
 
-    def _entry(self, key: Key, name: str) -> LedgerEntry:
+    def _entry(self, key: Key, name: str, adjacency: Adjacency) -> LedgerEntry:
         run = f" of run {name[:16]}" if name else ""
         return LedgerEntry(
             release=f"DP-FPL as released, all rounds, as seen by: {self.view}{run}",
             client=EVERYONE,
             label="",
             round=0,
-            event=to_dict(self.system.event(self.view)),
+            event=to_dict(self.system.event(self.view, adjacency=adjacency)),
             noise=key.child("program").fingerprint,
         )

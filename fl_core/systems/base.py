@@ -9,7 +9,7 @@ To add one: a module with a subclass of `SystemFile`, and a line in `SYSTEMS`.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any, Literal, Protocol
@@ -36,6 +36,9 @@ Bar = Callable[[int, int], None]
 DpLine = Literal["accounted", "no DP claim"]
 """Whether a row's epsilon is that of its ledger (infinite where nothing is proven: "no bound"), or
 the row makes no statement in the sense of differential privacy, so that none may be printed."""
+
+NO_RECORDS = ", no records"
+"""Ends the name of a row's twin: the same algorithm, shapes and noise, but clients hold nothing."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,6 +89,7 @@ class RowPlan:
         protection: in a few words, where noise is added or why there is none.
         control: drawn as a level in the figure; other rows are compared with it where they say so.
         dp: see `DpLine`.
+        records: whether any record has an influence; if not, its epsilon is 0 in every sense.
         unit, adjacency: of the row's epsilon.
         view: who sees what the epsilon is for, such as "outsider: served prompts".
         against: names of rows of the same part, without `asked`, from which differences are taken.
@@ -98,6 +102,7 @@ class RowPlan:
     protection: str
     control: bool = False
     dp: DpLine = "accounted"
+    records: bool = True
     unit: Unit
     adjacency: Adjacency
     view: str
@@ -109,14 +114,24 @@ class RowPlan:
         """What tells rows apart."""
         return (self.part, self.name, self.asked)
 
+    @property
+    def twin(self) -> "RowPlan":
+        """The control that tells what the row's own noise leaves where there is nothing to learn.
+
+        Noise of another method, of another multiplier or in another space is no such control.
+        """
+        noise = "no noise" if self.asked is None else "the same noise"
+        words = f"{self.name} with {noise}, and clients that hold nothing"
+        found = replace(self, name=self.name + NO_RECORDS, protection=words, against=())
+        return replace(found, released=False, control=True, records=False)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
     """What running one row gave.
 
     Attributes:
-        values: metric name -> of each seed, of each client of the row's part; a metric that the
-            row cannot have is left out.
+        values: metric name -> of each seed, of each client of the row's part; every planned metric.
         event: of the ledger of one seed's run (`to_dict(ledger.event())`); None exactly where the
             row's `dp` is "no DP claim".
         releases: entries of that ledger.
@@ -243,7 +258,32 @@ def parse(data: dict[str, Any], *, name: str = "the comparison file") -> SystemF
     Raises:
         ConfigError: something in it is wrong; the message lists all of it.
     """
-    return comparison.checked(_kind(data, name), data, name=name)
+    file = comparison.checked(_kind(data, name), data, name=name)
+    check_terms(file.rows())
+    return file
+
+
+def check_terms(plans: tuple[RowPlan, ...]) -> None:
+    """No difference may be taken between rows whose epsilons are of different things.
+
+    Without a budget epsilon is 0 or infinite, without records 0: that means the same in any sense.
+
+    Raises:
+        ConfigError: two rows with a budget differ in unit, adjacency or adversary.
+    """
+    known = {plan.key: plan for plan in plans}
+    for plan in plans:
+        for name in plan.against:
+            other = known.get((plan.part, name, plan.asked))
+            if other is None or other.asked is None or not (plan.records and other.records):
+                continue
+            terms = [(each.unit, each.adjacency, each.view) for each in (plan, other)]
+            if terms[0] != terms[1]:
+                raise ConfigError(
+                    f"row {plan.name!r} is compared with {name!r} at epsilon {plan.asked:g}, but "
+                    f"their epsilons are of different things: {terms[0]} and {terms[1]}.\n"
+                    "  Compare each with rows of its own unit, adjacency and adversary."
+                )
 
 
 def _kind(data: dict[str, Any], name: str) -> type[SystemFile]:

@@ -11,11 +11,10 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator, model_validator
 
 from ..config import Count, Positive, Section
-from .base import Metric, Part, Prepared, RowPlan, Say, SystemFile, SystemSection
+from .base import NO_RECORDS, Metric, Part, Prepared, RowPlan, Say, SystemFile, SystemSection
 
 BASE, HEAD = "base model", "head only"
 LOCAL, CENTRAL = "local-only LoRA", "central LoRA"
-NOISE, NOISE_RELEASED = "noise-only", "noise-only, as released"
 FEDAVG, FEDPROX = "FedAvg, no DP", "FedProx"
 INSIDE = "ffa, DP-SGD inside"
 RELEASED_TWO, RELEASED_ALL = "as released, few a round", "as released, all clients"
@@ -157,12 +156,15 @@ class DpFedLoraFile(SystemFile):
         return (Part(clients=names, groups={}),)
 
     def rows(self) -> tuple[RowPlan, ...]:
-        """Controls, rules without noise, with noise at the sum, at clients, inside, as released."""
+        """Controls, rules without noise, with noise at the sum, at clients, inside, as released.
+
+        Each row with noise is followed by its twin without records.
+        """
         return (*self._controls(), *self._without_noise(), *self._sound(), *self._published())
 
     def _controls(self) -> list[RowPlan]:
         plain = self._plan(BASE, "no fine-tuning: random head, adapters that do nothing")
-        plain = replace(plain, control=True, view=_NOBODY)
+        plain = replace(plain, control=True, view=_NOBODY, records=False)
         found = [
             plain,
             replace(
@@ -177,13 +179,8 @@ class DpFedLoraFile(SystemFile):
         for asked in (None, *self.compare.epsilons):
             words = "no adapters: the head alone, on frozen features; clipped, "
             words += "no noise" if asked is None else "noise at the sum"
-            found.append(replace(self._plan(HEAD, words, asked=asked), control=True))
-        for asked in self.compare.epsilons:
-            words = "what noise at the sum makes of ffa where nobody trains"
-            found.append(replace(plain, name=NOISE, asked=asked, protection=words))
-        for claim in self.system.claims:
-            words = "what the program's clip and noise make of the adapters where nobody trains"
-            found.append(replace(plain, name=NOISE_RELEASED, asked=claim, protection=words))
+            row = replace(self._plan(HEAD, words, asked=asked), control=True)
+            found += [row] if asked is None else _with_twin(row)
         return found
 
     def _without_noise(self) -> list[RowPlan]:
@@ -197,32 +194,40 @@ class DpFedLoraFile(SystemFile):
         return [replace(row, against=(BASE, HEAD, LOCAL)) for row in found]
 
     def _sound(self) -> list[RowPlan]:
-        found = []
+        found: list[RowPlan] = []
+        against = (BASE, HEAD, LOCAL)
         for asked in self.compare.epsilons:
             for name in LINEAR:
                 words = f"{RULES[name]}; update clipped, noise at the sum"
-                found.append(self._plan(name, words, asked=asked))
+                row = self._plan(name, words, asked=asked)
+                found += _with_twin(replace(row, against=against))
+            # What follows is for another adversary, or another unit, than the head at a budget.
             for name in self.system.local_noise:
                 words = f"{RULES[name]}; update clipped, noise at each client"
                 row = self._plan(f"{name}{LOCALLY}", words, asked=asked)
-                found.append(replace(row, view=_UPLOADS))
+                found += _with_twin(replace(row, view=_UPLOADS, against=(BASE, LOCAL)))
             words = "A frozen; DP-SGD in each client, what follows is post-processing"
             row = self._plan(INSIDE, words, asked=asked)
-            found.append(replace(row, unit="example", view=_UPLOADS))
-        return [replace(row, against=(BASE, NOISE, HEAD, LOCAL)) for row in found]
+            row = replace(row, unit="example", view=_UPLOADS, against=(BASE, LOCAL))
+            found += _with_twin(row)
+        return found
 
     def _published(self) -> list[RowPlan]:
-        system, found = self.system, []
+        system = self.system
+        found: list[RowPlan] = []
         words = "weights of each tensor clipped and noised by themselves, factors averaged"
         for claim in system.claims:
             few = f"{words}; {system.released_cohort} clients a round, a public schedule"
-            found.append(self._plan(RELEASED_TWO, few, asked=claim))
+            found += _with_twin(self._claimed(RELEASED_TWO, few, claim))
         if system.claims:
-            found.append(self._plan(RELEASED_ALL, f"{words}; all clients", asked=system.claims[0]))
+            every = self._claimed(RELEASED_ALL, f"{words}; all clients", system.claims[0])
             leak = f"{words}; control variates go up as they are"
-            found.append(self._plan(LEAK, leak, asked=system.claims[0]))
-        against = (BASE, NOISE_RELEASED)
-        return [replace(row, released=True, view=_UPLOADS, against=against) for row in found]
+            found += [*_with_twin(every), self._claimed(LEAK, leak, system.claims[0])]
+        return found
+
+    def _claimed(self, name: str, protection: str, claim: float) -> RowPlan:
+        row = self._plan(name, protection, asked=claim)
+        return replace(row, released=True, view=_UPLOADS, against=(BASE,))
 
     def _plan(self, name: str, protection: str, *, asked: float | None = None) -> RowPlan:
         return RowPlan(
@@ -247,10 +252,12 @@ class DpFedLoraFile(SystemFile):
             "compared, not the numbers.",
             "The base model has a random head, so it guesses. What the frozen features know by "
             f"themselves is the row {HEAD!r}.",
-            f"Rows {INSIDE!r} protect one record, the others a client with all of its records: "
-            "their epsilons are of different things.",
-            f"Noise at the sum (trusted) and noise at each client ({LOCALLY[2:]}) protect against "
-            "different adversaries.",
+            f"Rows {INSIDE!r} protect one record, the others a client with all of its records; "
+            f"noise at the sum (trusted) and noise at each client ({LOCALLY[2:]}) protect against "
+            "different adversaries. Such epsilons are of different things: they are in different "
+            "tables and figures, and no difference is taken between them.",
+            f"Rows {LEAK!r} have no twin without records: what their control variates would be "
+            "without any is not noise.",
             f"Row {RELEASED_ALL!r} averages over {data.clients} uploads, which the published runs "
             f"(2 a round) never did; row {RELEASED_TWO!r} runs {self.system.released_rounds} "
             "rounds, the publication 200. Its public learning rate is replaced by that of the file "
@@ -269,3 +276,8 @@ class DpFedLoraFile(SystemFile):
         from .dp_fedlora_run import prepare
 
         return prepare(self, say)
+
+
+def _with_twin(row: RowPlan) -> list[RowPlan]:
+    """The row, compared with its own noise too, and what it is compared with there."""
+    return [replace(row, against=(*row.against, row.name + NO_RECORDS)), row.twin]

@@ -1,5 +1,6 @@
 """Mails of a DP-FedLoRA comparison: states of a frozen encoder, dealt out anew by each seed."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -93,21 +94,28 @@ class Mails:
         return {name: tuple(tuple(row) for row in v.tolist()) for name, v in named.items()}
 
 
-def load(section: DataSection) -> TextPool:
-    """As many mails of each class.
+def load(section: DataSection, encode: Callable[[Sequence[str]], Tensor]) -> TextPool:
+    """As many mails of each class, no two of which are the same to the model.
+
+    Args:
+        section: sizes.
+        encode: texts -> int64[texts, tokens], what the model sees of them. Of equal mails one
+            stays: no test mail may be one of training.
 
     Raises:
         AssetError: the asset is missing. ConfigError: it has fewer mails of a class.
     """
     pool = load_spam()
+    _, first = np.unique(encode(pool.texts).numpy(), axis=0, return_index=True)
+    pool = pool.take(np.sort(first))
     rng = np.random.default_rng(section.seed)
     rows = []
     for label, name in enumerate(pool.classes):
         mine = np.flatnonzero(pool.y == label)
         if len(mine) < section.per_class:
             raise ConfigError(
-                f"data.per_class is {section.per_class}, but there are {len(mine)} mails of class "
-                f"{name!r}; ask for fewer"
+                f"data.per_class is {section.per_class}, but there are {len(mine)} different mails "
+                f"of class {name!r}; ask for fewer"
             )
         rows.append(rng.permutation(mine)[: section.per_class])
     return pool.take(rng.permutation(np.concatenate(rows)))

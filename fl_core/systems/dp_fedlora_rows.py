@@ -1,12 +1,13 @@
 """What the rows of a DP-FedLoRA comparison train, and how they are protected."""
 
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Literal
 
 import dp_accounting.dp_event as dpe
 from torch import Tensor
 
+from ...accountant.adjacency import Adjacency, Unit
 from ...accountant.calibrate import calibrate
 from ...mechanisms.base import Key
 from ...mechanisms.clipping import Clip
@@ -25,15 +26,13 @@ from ..models.language import LanguageModel
 from ..models.language_top import last_layer_classifier
 from ..optimizers import AdamW
 from ..protection import Unprotected
-from .base import RowPlan
+from .base import NO_RECORDS, RowPlan
 from .dp_fedlora import (
     FEDAVG,
     FEDPROX,
     INSIDE,
     LEAK,
     LOCALLY,
-    NOISE,
-    NOISE_RELEASED,
     DpFedLoraFile,
 )
 from .dp_fpl_noise import Unnoised
@@ -68,8 +67,9 @@ class Systems:
 
     def of(self, row: RowPlan) -> System:
         """What is trained, and how it is protected, in the rows of our own."""
-        name = row.name.removesuffix(LOCALLY)
-        if row.name == INSIDE:
+        method = row.name.removesuffix(NO_RECORDS)
+        name = method.removesuffix(LOCALLY)
+        if method == INSIDE:
             return self._inside(row)
         if row.name == FEDAVG:
             return System(self.unclipped, Unprotected())
@@ -79,22 +79,18 @@ class Systems:
                 algorithm="fedprox" if row.name == FEDPROX else "fedavg",
             )
         return self._sound(
-            "ffa" if row.name == NOISE else _rule(name),
+            _rule(name),
             noise_multiplier=self.multiplier(row),
-            trust="local" if row.name.endswith(LOCALLY) else "sum",
-            training=row.name != NOISE,
+            trust="local" if method.endswith(LOCALLY) else "sum",
         )
 
-    def noise_free(
-        self, rule: Aggregation, *, algorithm: str = "fedavg", training: bool = True
-    ) -> System:
+    def noise_free(self, rule: Aggregation, *, algorithm: str = "fedavg") -> System:
         """Clipped, without noise."""
         found = self._sound(
             rule,
             noise_multiplier=1.0,  # not used
             trust="local" if rule in BY_ROW else "sum",
             algorithm=algorithm,
-            training=training,
         )
         return found._replace(protection=Clipped(clip_norm=self.file.system.clip_norm))
 
@@ -111,7 +107,6 @@ class Systems:
         noise_multiplier: float,
         trust: Literal["sum", "local"],
         algorithm: str = "fedavg",
-        training: bool = True,
     ) -> System:
         file = self.file
         return sound(
@@ -124,7 +119,6 @@ class Systems:
             algorithm=algorithm,
             aggregation=rule,
             clients=file.data.clients,
-            training=training,
             epochs=file.training.epochs,
             batch_size=file.training.batch_size,
         )
@@ -153,34 +147,21 @@ class Systems:
 
     def multiplier(self, row: RowPlan) -> float:
         """Noise over clip bound that just meets the row's budget."""
-        file, training = self.file, self.file.training
-
-        def event(multiplier: float) -> dpe.DpEvent:
-            if row.unit == "example":
-                steps = training.rounds * training.private_steps
-                one = DpSgd(
-                    clip_norm=1.0, noise_multiplier=multiplier, sampling_rate=_HALF,
-                    expected_batch=1.0,
-                )  # fmt: skip
-                return one.event(steps)
-            # A client's uploads with noise of their own cost as much as noisy sums.
-            return dpe.SelfComposedDpEvent(dpe.GaussianDpEvent(multiplier), training.rounds)
-
+        training = self.file.training
         assert row.asked is not None  # else there is no noise
-        return calibrate(
-            event,
+        return _calibrated(
             epsilon=row.asked,
-            delta=file.claim.delta,
+            delta=self.file.claim.delta,
             adjacency=row.adjacency,
             unit=row.unit,
-            bracket=(0.1, 1e5),
+            times=training.rounds * (training.private_steps if row.unit == "example" else 1),
         )
 
     def released(self, row: RowPlan, cohort: int) -> tuple[System, float]:
         """The public program at the row's claim, and the noise of every entry.
 
         Args:
-            row: SCAFFOLD's control variates leave as they are, the noise-only row trains nothing.
+            row: SCAFFOLD's control variates leave as they are.
             cohort: clients of a round.
         """
         file, leak = self.file, row.name == LEAK
@@ -198,7 +179,6 @@ class Systems:
             system=program,
             algorithm="scaffold" if leak else "fedavg",
             clients=file.data.clients,
-            training=row.name != NOISE_RELEASED,
             epochs=file.training.epochs,
             batch_size=file.training.batch_size,
         )
@@ -215,6 +195,25 @@ class Systems:
         return last_layer_classifier(
             self.model, classes=CLASSES, rank=system.rank, alpha=system.alpha
         )
+
+
+@lru_cache
+def _calibrated(
+    *, epsilon: float, delta: float, adjacency: Adjacency, unit: Unit, times: int
+) -> float:
+    """Of `times` steps of DP-SGD for an example, or rounds for a client; a twin has the same."""
+
+    def event(multiplier: float) -> dpe.DpEvent:
+        if unit == "example":
+            return DpSgd(
+                clip_norm=1.0, noise_multiplier=multiplier, sampling_rate=_HALF, expected_batch=1.0
+            ).event(times)
+        # A client's uploads with noise of their own cost as much as noisy sums.
+        return dpe.SelfComposedDpEvent(dpe.GaussianDpEvent(multiplier), times)
+
+    return calibrate(
+        event, epsilon=epsilon, delta=delta, adjacency=adjacency, unit=unit, bracket=(0.1, 1e5)
+    )
 
 
 def _rule(name: str) -> Aggregation:

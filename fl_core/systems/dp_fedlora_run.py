@@ -15,8 +15,9 @@ from ...mechanisms.lora import JointDeltaSum
 from ...mechanisms.released.dp_fedlora import clients_of_round
 from .. import checkpoint
 from ..algorithms.base import State
+from ..algorithms.dp_fpl import without_records
 from ..algorithms.fed_lora import FedLora
-from ..algorithms.fed_lora_clients import Idle, PrivateDescent
+from ..algorithms.fed_lora_clients import PrivateDescent
 from ..algorithms.fed_lora_systems import System
 from ..algorithms.fedavg import FedAvg
 from ..clients import ClientData
@@ -28,7 +29,7 @@ from ..models.language import LanguageModel, load_language_model
 from ..models.language_top import states_below
 from ..protection import Aggregate, PerUpload, Protection, Unprotected
 from ..simulate import one_thread
-from .base import Bar, Outcome, RowPlan, Say
+from .base import NO_RECORDS, Bar, Outcome, RowPlan, Say
 from .dp_fedlora import (
     BASE,
     CENTRAL,
@@ -36,7 +37,6 @@ from .dp_fedlora import (
     LEAK,
     LOCAL,
     LOCALLY,
-    NOISE_RELEASED,
     RELEASED_ALL,
     RELEASED_TWO,
     RULES,
@@ -49,8 +49,8 @@ from .dp_fedlora_rows import CLASSES, Clipped, Systems
 
 def prepare(file: DpFedLoraFile, say: Say) -> "DpFedLoraRows":
     """Load model and mails; errors as those of `SystemFile.prepare`."""
-    pool = load(file.data)
     model = load_language_model(file.model.source)
+    pool = load(file.data, lambda texts: model.tokenizer.encode(texts, file.model.length))
     say(f"{len(pool)} mails pass the frozen layers of {file.model.source} once")
     with one_thread():
         states = states_below(model, model.tokenizer.encode(pool.texts, file.model.length))
@@ -72,21 +72,21 @@ class DpFedLoraRows:
     def run(self, row: RowPlan, bar: Bar) -> Outcome:
         """One row, all seeds."""
         with one_thread():
-            if row.name == HEAD:
+            name = row.name.removesuffix(NO_RECORDS)
+            if name == HEAD:
                 return self._head(row, bar)
-            if row.name in (LOCAL, CENTRAL):
+            if name in (LOCAL, CENTRAL):
                 return self._alone(row, bar)
-            if row.name == BASE:
-                system, rounds = self.systems.noise_free("ffa", training=False), 0
-            elif row.name in (NOISE_RELEASED, RELEASED_TWO, RELEASED_ALL, LEAK):
+            if name == BASE:
+                start = self.systems.noise_free("ffa").algorithm
+                replicas = self.mails.train.replicas.unique()
+                return self._outcome(start, start.start(replicas, self._key), None, ())
+            if name in (RELEASED_TWO, RELEASED_ALL, LEAK):
                 return self._released(row, bar)
-            else:
-                system, rounds = self.systems.of(row), self.file.training.rounds
-            ledger = self._ledger(row)
-            state = self._trained(system, rounds, ledger, bar)
+            system, ledger = self.systems.of(row), self._ledger(row)
+            state = self._trained(row, system, self.file.training.rounds, ledger, bar)
             notes = self._notes(row, system, state)
-            idle = isinstance(system.algorithm.client, Idle)
-            return self._outcome(system.algorithm, state, None if idle else ledger, notes)
+            return self._outcome(system.algorithm, state, ledger if row.records else None, notes)
 
     def _head(self, row: RowPlan, bar: Bar) -> Outcome:
         """The head on frozen features, which pass the encoder once."""
@@ -108,12 +108,13 @@ class DpFedLoraRows:
             )
             protection = Aggregate(mechanism=mechanism)
         mails, ledger = self.mails.of(self._features), self._ledger(row)
-        state = self._run(algorithm, protection, mails.train, training.rounds, ledger, bar)
+        train = _held(row, mails.train)
+        state = self._run(algorithm, protection, train, training.rounds, ledger, bar)
         models: list[tuple[Kernel, Params]] = [
             (algorithm.kernel, {name: value[seed : seed + 1] for name, value in state.items()})
             for seed in range(mails.seeds)
         ]
-        return self._judged(mails.shared(models), state, ledger)
+        return self._judged(mails.shared(models), state, ledger if row.records else None)
 
     def _alone(self, row: RowPlan, bar: Bar) -> Outcome:
         """Federations of one client: each by itself, or one with everything."""
@@ -135,9 +136,9 @@ class DpFedLoraRows:
         return self._judged(values, state, ledger)
 
     def _released(self, row: RowPlan, bar: Bar) -> Outcome:
-        """The public program at its claim, and what it makes of adapters that nobody trains."""
+        """The public program at its claim."""
         file, data = self.file, self.file.data
-        few = row.name in (RELEASED_TWO, NOISE_RELEASED)
+        few = row.name.removesuffix(NO_RECORDS) == RELEASED_TWO
         cohort = file.system.released_cohort if few else data.clients
         found, stddev = self.systems.released(row, cohort)
         who: Cohort = Everyone()
@@ -145,21 +146,24 @@ class DpFedLoraRows:
             who = Scheduled(lambda round_: clients_of_round(round_, data.clients, cohort))
         rounds = file.system.released_rounds if few else file.training.rounds
         ledger = self._ledger(row)
-        state = self._trained(found, rounds, ledger, bar, who)
+        state = self._trained(row, found, rounds, ledger, bar, who)
         law = norms(
             state, stddev=stddev, weights=(1.0 / cohort,) * cohort,
             names=factors(found.algorithm, "AB"), seeds=file.compare.seeds,
         )  # fmt: skip
-        idle = isinstance(found.algorithm.client, Idle)
-        return self._outcome(found.algorithm, state, None if idle else ledger, (law,))
+        return self._outcome(found.algorithm, state, ledger if row.records else None, (law,))
 
     def _trained(
-        self, system: System, rounds: int, ledger: Ledger, bar: Bar, cohort: Cohort | None = None
+        self,
+        row: RowPlan,
+        system: System,
+        rounds: int,
+        ledger: Ledger,
+        bar: Bar,
+        cohort: Cohort | None = None,
     ) -> State:
-        """All rounds of all seeds; none gives the start."""
-        if not rounds:
-            return system.algorithm.start(self.mails.train.replicas.unique(), self._key)
-        train = self.mails.train
+        """All rounds of all seeds."""
+        train = _held(row, self.mails.train)
         return self._run(system.algorithm, system.protection, train, rounds, ledger, bar, cohort)
 
     def _run(
@@ -198,7 +202,7 @@ class DpFedLoraRows:
         said = f"noise multiplier {multiplier:.3g}"
         if algorithm.aggregation != "ffa":
             return (said,)
-        local = row.name.endswith(LOCALLY)
+        local = row.name.removesuffix(NO_RECORDS).endswith(LOCALLY)
         share, uploads = 1.0 / file.data.clients, file.data.clients if local else 1
         law = norms(
             state,
@@ -252,3 +256,8 @@ class DpFedLoraRows:
     @property
     def _key(self) -> SeededKey:
         return SeededKey(self.file.seed).child("dp_fedlora")
+
+
+def _held(row: RowPlan, train: ClientData) -> ClientData:
+    """What the clients hold; nothing in a twin."""
+    return train if row.records else without_records(train)

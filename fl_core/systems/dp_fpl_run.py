@@ -32,8 +32,8 @@ from ..models.text_tower import ClassText
 from ..optimizers import Optimizer, Sgd
 from ..protection import Protection, Unprotected
 from ..simulate import one_thread
-from .base import Bar, Outcome, RowPlan, Say
-from .dp_fpl import JOINT, LOCAL, RANDOM, RELEASED, ZERO_SHOT, DpFplFile
+from .base import NO_RECORDS, Bar, Outcome, RowPlan, Say
+from .dp_fpl import JOINT, LOCAL, RELEASED, ZERO_SHOT, DpFplFile
 from .dp_fpl_noise import Unnoised, calibrated
 from .prompt_data import (
     Dealt,
@@ -81,43 +81,30 @@ class DpFplRows:
             if row.name == ZERO_SHOT:
                 kernel, prompts = by_hand(self.dual, self.dealt, self.file.model.template)
                 return self._outcome(kernel, prompts)
-            if row.name == RANDOM:
-                return self._random(row, bar)
             if row.name == RELEASED:
                 return self._released(row, bar)
-            if row.name in ("dpfpl", "dplora"):
+            if _method(row) in ("dpfpl", "dplora"):
                 return self._dp_fpl(row, bar)
             return self._federated(row, bar)
 
-    def _random(self, row: RowPlan, bar: Bar) -> Outcome:
-        """What dpfpl does to a context that no record moves."""
-        algorithm, data = self._dp_fpl_of(row), without_records(self.dealt.train)
-        if row.asked is None:
-            state = algorithm.start(data.replicas.unique(), self._key)
-            own = algorithm.personal(data, self._key)
-        else:
-            state, own = self._trained(algorithm, data, self._ledger(), bar)
-        return self._outcome(
-            algorithm.kernel, algorithm.prompts(state, own, data), notes=self._noise(row)
-        )
-
     def _dp_fpl(self, row: RowPlan, bar: Bar) -> Outcome:
         """Dpfpl and dplora."""
-        algorithm, data, ledger = self._dp_fpl_of(row), self.dealt.train, self._ledger()
+        algorithm, data, ledger = self._dp_fpl_of(row), self._train(row), self._ledger()
         state, own = self._trained(algorithm, data, ledger, bar)
         prompts = algorithm.prompts(state, own, data)
-        return self._outcome(algorithm.kernel, prompts, ledger, notes=self._noise(row))
+        paid = ledger if row.records else None
+        return self._outcome(algorithm.kernel, prompts, paid, notes=self._noise(row))
 
     def _federated(self, row: RowPlan, bar: Bar) -> Outcome:
         """The methods whose clients sample; and prompts that are not shared, or of one client."""
         alone = row.name in (LOCAL, JOINT)
-        data = merged(self.dealt.train) if row.name == JOINT else self.dealt.train
+        data = merged(self.dealt.train) if row.name == JOINT else self._train(row)
         clients = self.file.data.clients
-        kernel = self._kernel("promptfl" if alone else row.name)
+        kernel = self._kernel("promptfl" if alone else _method(row))
         size = self.file.training.batch_size * (clients if row.name == JOINT else 1)
         algorithm = PromptFederation(
             kernel=kernel,
-            shared=() if alone else _SHARED[row.name],
+            shared=() if alone else _SHARED[_method(row)],
             divisor=float(clients),
             training=LocalTraining(
                 optimizer=self._descent,
@@ -128,7 +115,12 @@ class DpFplRows:
         state, own = self._trained(algorithm, data, ledger, bar)
         prompts = algorithm.prompts(state, own, data)
         prompts = everybody(prompts, self.dealt.test) if row.name == JOINT else prompts
-        return self._outcome(kernel, prompts, ledger, notes=self._noise(row))
+        paid = ledger if row.records else None
+        return self._outcome(kernel, prompts, paid, notes=self._noise(row))
+
+    def _train(self, row: RowPlan) -> ClientData:
+        """The clients' records, or for a twin the same clients holding none."""
+        return self.dealt.train if row.records else without_records(self.dealt.train)
 
     def _released(self, row: RowPlan, bar: Bar) -> Outcome:
         """The public program, once for each seed."""
@@ -172,7 +164,7 @@ class DpFplRows:
             batches=file.batches,
             clients=file.data.clients,
             rank=file.system.rank,
-            residual=row.name != "dplora",
+            residual=_method(row) != "dplora",
             noise=row.asked is not None,
             learning_rate=training.learning_rate,
             momentum=0.0,
@@ -200,7 +192,7 @@ class DpFplRows:
         if row.asked is None:
             return 1.0  # not used
 
-        file, sampled = self.file, row.name in _SHARED
+        file, sampled = self.file, _method(row) in _SHARED
         return calibrated(
             epsilon=row.asked,
             delta=file.claim.delta,
@@ -286,3 +278,8 @@ class DpFplRows:
     @property
     def _key(self) -> SeededKey:
         return SeededKey(self.file.seed).child("dp_fpl")
+
+
+def _method(row: RowPlan) -> str:
+    """What a row runs, with or without records."""
+    return row.name.removesuffix(NO_RECORDS)

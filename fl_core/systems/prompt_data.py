@@ -89,12 +89,18 @@ def load_encoder(model: ModelSection, public: NDArray[np.uint8], folder: Path) -
     """The dual encoder of a file; a CLIP model's folder is beside the file.
 
     Raises:
-        AssetError: an asset is missing. ConfigError: the folder holds no CLIP model.
+        AssetError: an asset is missing. ConfigError: the folder holds no CLIP model, or its text
+            encoder has no room for the contexts.
     """
     if model.encoder == SUBSTITUTE:
         layers = None if model.text_layers == TEXT_LAYERS else model.text_layers
-        return substitute(public, image_size=model.image_size, text_layers=layers)
-    return load_clip(str(folder / model.encoder))
+        dual = substitute(public, image_size=model.image_size, text_layers=layers)
+    else:
+        dual = load_clip(str(folder / model.encoder))
+    # Names are longer, but this much is known before pictures are encoded.
+    for length in (model.context_length, len(dual.text.words(model.template))):
+        class_text(dual, ("a",), length)
+    return dual
 
 
 def deal(
@@ -158,8 +164,21 @@ def deal(
 
 
 def class_text(dual: DualEncoder, classes: Sequence[str], length: int) -> ClassText:
-    """Prompts of `length` vectors for these classes."""
-    return dual.text.classes(tuple(classes), length=length)
+    """Prompts of `length` vectors for these classes.
+
+    Raises:
+        ConfigError: the text encoder takes fewer tokens.
+    """
+    text = dual.text.classes(tuple(classes), length=length)
+    needed = text.real.shape[1]
+    for name, places in dual.text.module.named_parameters():
+        if "position_embedding" in name and len(places) < needed:
+            raise ConfigError(
+                f"prompts of {length} context vectors and a class name are {needed} tokens long, "
+                f"but the text encoder takes {len(places)}.\n  Lower model.context_length, or "
+                "shorten model.template or the class names."
+            )
+    return text
 
 
 def by_hand(dual: DualEncoder, dealt: Dealt, template: str) -> tuple[Prompts, Params]:

@@ -3,6 +3,7 @@
 Source: Hou, Li & Buyukates, arXiv:2505.22447.
 """
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -11,7 +12,17 @@ from pydantic import Field, model_validator
 from ...accountant.adjacency import FIXED_SIZE, Adjacency, Unit
 from ..config import Count, Positive
 from . import prompt_files
-from .base import DpLine, Metric, Part, Prepared, RowPlan, Say, SystemFile, SystemSection
+from .base import (
+    NO_RECORDS,
+    DpLine,
+    Metric,
+    Part,
+    Prepared,
+    RowPlan,
+    Say,
+    SystemFile,
+    SystemSection,
+)
 from .prompt_files import METRICS, ModelSection, TrainingSection
 
 ZERO_SHOT, LOCAL, ONE = "zero-shot", "local-only prompt", "one cluster"
@@ -23,7 +34,7 @@ DOMAINS: dict[str, tuple[str, ...]] = {
     "emoji": ("noto", "twemoji"),
     "digit_domains": ("mnist", "optdigits", "mnist_m", "synth"),
 }
-_OUTSIDER = "members: cluster prompts, centres and counts of all rounds"
+_MEMBERS = "members: cluster prompts and sums; served prompts: no bound"
 _SERVED = "outsider: served prompts"
 
 
@@ -106,12 +117,15 @@ class SecFppFile(SystemFile):
         )
 
     def rows(self) -> tuple[RowPlan, ...]:
-        """In both parts: controls, the three modes, and the first two without shares."""
+        """In both parts: controls, the three modes, two without shares, one without records."""
         found = []
         for part in (SEVERAL, SINGLE):
             controls = (LOCAL, ONE, ORACLE, RANDOM) if part == SEVERAL else (LOCAL, ONE, RANDOM)
             found += [
-                _row(part, ZERO_SHOT, "hand-written prompt; no record enters", self, control=True),
+                replace(
+                    _row(part, ZERO_SHOT, "hand-written prompt; no record enters", self),
+                    control=True, records=False,
+                ),
                 _row(part, LOCAL, "nothing is shared", self, control=True),
                 _row(
                     part,
@@ -121,7 +135,7 @@ class SecFppFile(SystemFile):
                     control=True,
                     against=(ZERO_SHOT, LOCAL),
                 ),
-            ]
+            ]  # fmt: skip
             if part == SEVERAL:
                 words = "own prompt + one averaged in the client's own domain, which is known"
                 against = (ZERO_SHOT, LOCAL, ONE, RANDOM)
@@ -142,19 +156,20 @@ class SecFppFile(SystemFile):
                 found.append(_row(part, mode, words, self, dp="no DP claim", against=against))
                 found.append(_row(part, twin, "the same decisions without shares", self))
             words = "integer noise in secure sums of centres, counts and prompts; own prompt local"
-            against = (ZERO_SHOT, *controls)
+            against = (ZERO_SHOT, *controls, DP + NO_RECORDS)
             for asked in self.compare.epsilons:
-                found.append(
-                    _row(part, DP, words, self, asked=asked, against=against, view=_OUTSIDER)
-                )
+                row = _row(part, DP, words, self, asked=asked, against=against, view=_MEMBERS)
+                found += [row, row.twin]
         return tuple(found)
 
     def limits(self) -> tuple[str, ...]:
         """What the comparison does not show."""
         return (
+            "Seeds deal out pictures of one pool anew: intervals are narrower than over new "
+            "pictures.",
             "Secret sharing protects what clients send from those who compute; differential "
             "privacy protects what comes out from those who read it. Neither replaces the other, "
-            "and no figure or table here puts them on one axis.",
+            "and no figure or table here puts the three modes on one axis.",
             "sound_dp bounds cluster prompts, centres and counts. The own prompts that clients "
             "train stay without any bound; once a prompt is served, so is what it says about them.",
             "as_described follows a description; no code of the authors is known.",

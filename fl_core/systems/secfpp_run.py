@@ -21,6 +21,7 @@ from ...mechanisms.secret_sharing.openings import Mode
 from ...mechanisms.secret_sharing.setting import Setting
 from ...mechanisms.secret_sharing.sound_dp import SoundDp
 from .. import checkpoint
+from ..algorithms.dp_fpl import without_records
 from ..algorithms.fed_pgp import fed_pgp
 from ..algorithms.prompt_clusters import Clusters, PlainClusters, SecretClusters, plaintext_twin
 from ..algorithms.prompt_federation import LocalTraining, PromptFederation
@@ -38,7 +39,7 @@ from ..models.text_tower import ClassText
 from ..optimizers import Optimizer, Sgd
 from ..protection import Protection, Unprotected
 from ..simulate import one_thread
-from .base import Bar, Outcome, RowPlan, Say
+from .base import NO_RECORDS, Bar, Outcome, RowPlan, Say
 from .prompt_data import Dealt, by_hand, class_text, deal, load_encoder, load_pool
 from .secfpp import (
     DESCRIBED,
@@ -116,6 +117,7 @@ class SecFppRows:
     def _clustered(self, row: RowPlan, bar: Bar) -> Outcome:
         """SecFPP's learning with one kind of clusters, seed by seed."""
         train, seeds = self.dealt[row.part].train, self.file.compare.seeds
+        train = train if row.records else without_records(train)
         prompts, sizes, book = [], [], self._ledger()
         for seed in range(seeds):
             data = train.take((train.replicas == seed).nonzero()[:, 0])
@@ -130,8 +132,10 @@ class SecFppRows:
             prompts.append(algorithm.prompts(ran.state, ran.personal, data))
             sizes.append(self._described(row.part, ran.state["assignment"][0]))
         joined = {name: torch.cat([each[name] for each in prompts]) for name in prompts[0]}
-        event = None if row.dp == "no DP claim" else to_dict(book.event())
         notes = (f"clusters of the seeds: {'; '.join(sizes)}",)
+        if not row.records:
+            return self._outcome(row, kernel, joined, to_dict(dpe.NoOpDpEvent()), 0, notes)
+        event = None if row.dp == "no DP claim" else to_dict(book.event())
         return self._outcome(row, kernel, joined, event, len(book.entries), notes)
 
     def _federate(
@@ -154,10 +158,11 @@ class SecFppRows:
         )
 
     def _clusters(self, row: RowPlan, seed: int, ledger: Ledger) -> Clusters:
-        if row.name in (DESCRIBED, MPC, DP):
-            named = (row.part, row.name, str(row.asked), seed)
+        mode = row.name.removesuffix(NO_RECORDS)
+        if mode in (DESCRIBED, MPC, DP):
+            named = (row.part, mode, str(row.asked), seed)
             source = SeededSource(self.file.seed).child("secfpp", *named)
-            return SecretClusters(system=self._system(row.name, row), source=source, ledger=ledger)
+            return SecretClusters(system=self._system(mode, row), source=source, ledger=ledger)
         if row.name.endswith(TWIN):
             return plaintext_twin(self._system(row.name.removesuffix(TWIN), row))
         return PlainClusters(
@@ -165,7 +170,7 @@ class SecFppRows:
         )
 
     def _known(self, row: RowPlan, seed: int) -> Callable[[Tensor], Tensor]:
-        """Clusters that nobody has to find: one, by domain, or by chance in groups as large."""
+        """Clusters that nobody has to find: one, by domain, or equal groups by chance."""
         clients, count = self.file.data.clients, len(self.file.domains)
         by_domain = torch.arange(clients) // (clients // count)
         if row.name == ONE:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ...accountant import check
-from ...accountant.adjacency import FIXED_SIZE
+from ...accountant.adjacency import ADJACENCIES, FIXED_SIZE, Adjacency
 from ...accountant.assumption import Assumption
 from ...accountant.errors import ParameterError
 from ...accountant.events import RestrictedDpEvent
@@ -204,7 +204,13 @@ class AsReleasedDpFpl:
             now = Training(shared, personal, buffers)
         return now
 
-    def event(self, view: View = "outsider", *, moved: float | None = None) -> dpe.DpEvent:
+    def event(
+        self,
+        view: View = "outsider",
+        *,
+        moved: float | None = None,
+        adjacency: Adjacency | None = None,
+    ) -> dpe.DpEvent:
         """What all rounds cost one example, seen by `view`; zero-out, or replace-one.
 
         Batches have a fixed size: a record more or less moves others between batches, and may cut
@@ -218,6 +224,11 @@ class AsReleasedDpFpl:
                 of `moves`; `worst_move` if None, with the batch clip 2B (P1), whatever happens to
                 the example: under replace-one accounting doubles it. 1 is what the paper counts,
                 and too little with the batch clip.
+            adjacency: the one that the event will be accounted under, if that is known. With the
+                batch clip an exchanged example moves the gradient no further than a removed one,
+                so that under "replace-one" half of it is named, which accounting doubles; that
+                event is refused under zero-out. If None, the event holds under both and costs twice
+                as much as need be under replace-one.
 
         With `aliasing` one client's upload is the whole mean, whose noise is divided by the number
         of clients; nothing is counted for it, so nothing is proven. Noise from a public `seed`
@@ -227,6 +238,9 @@ class AsReleasedDpFpl:
             ParameterError: another `moved`.
         """
         check.one_of(get_args(View), view=view)
+        if adjacency is not None:
+            check.one_of(ADJACENCIES, adjacency=adjacency)
+        exchanged = adjacency == "replace-one" and self.clip == "batch" and moved is None
         moved = self.worst_move if moved is None else moved
         if moved not in self.moves:
             known = ", ".join(f"{move:g}" for move in self.moves)
@@ -237,9 +251,9 @@ class AsReleasedDpFpl:
         if view == "server" or self.aliasing or self.seed is not None:
             return dpe.NonPrivateDpEvent()
         mechanisms = 3 if view == "outsider" else 1
-        one = dpe.GaussianDpEvent(self.sigma / moved)
+        one = dpe.GaussianDpEvent(self.sigma / (0.5 * moved if exchanged else moved))
         whole = dpe.SelfComposedDpEvent(one, mechanisms * self.rounds)
-        return RestrictedDpEvent(whole, FIXED_SIZE)
+        return RestrictedDpEvent(whole, ("replace-one",) if exchanged else FIXED_SIZE)
 
     @property
     def worst_move(self) -> float:

@@ -48,6 +48,54 @@ def test_a_scale_of_groupwise_noise_and_a_group_of_users():
     assert 3.0 * (1 - 1e-11) < account(make(scale), **terms).epsilon(1e-5).upper <= 3.0
 
 
+@pytest.mark.parametrize(
+    "target",
+    [
+        dict(epsilon=8.0, delta=1e-5),
+        dict(epsilon=0.4, delta=1e-5),
+        dict(advantage=0.3),
+        dict(tpr=0.4, fpr=0.1),
+        dict(mu=2.0),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize(
+    "rate, steps",
+    [(0.2, 5), (0.5, 4), pytest.param(0.01, 300, marks=pytest.mark.slow)],
+)
+def test_a_fresh_account_of_sampled_noise_meets_the_target(rate, steps, target):
+    """Under replace-one the lattice answers, whose tables depend on what is asked of them."""
+
+    def make(noise):
+        step = dpe.PoissonSampledDpEvent(rate, dpe.GaussianDpEvent(noise))
+        return dpe.SelfComposedDpEvent(step, steps)
+
+    def leaks(noise):
+        bound = account(make(noise), adjacency="replace-one")
+        if "delta" in target:
+            return bound.epsilon(target["delta"]).upper / target["epsilon"]
+        if "fpr" in target:
+            return bound.tpr(target["fpr"]).upper / target["tpr"]
+        if "mu" in target:
+            return bound.mu.upper / target["mu"]
+        return bound.advantage().upper / target["advantage"]
+
+    found = calibrate(make, **target, adjacency="replace-one", bracket=(0.1, 1e4))
+    assert leaks(found) <= 1.0, "as it is promised"
+    assert leaks(found * (1 - 1e-4)) > 1.0, "and no more noise than that takes"
+
+
+def test_rates_are_moved_to_the_safe_side_too():
+    def make(rate):
+        return dpe.SelfComposedDpEvent(dpe.PoissonSampledDpEvent(rate, dpe.GaussianDpEvent(1.0)), 4)
+
+    ask = dict(epsilon=4.0, delta=1e-5, adjacency="replace-one")
+    rate = calibrate(make, **ask, bracket=(1e-3, 1.0))
+    assert account(make(rate), adjacency="replace-one").epsilon(1e-5).upper <= 4.0
+    more = account(make(rate * (1 + 1e-4)), adjacency="replace-one").epsilon(1e-5)
+    assert more.upper > 4.0
+
+
 def test_what_cannot_be_met_is_said():
     def floor(noise):
         return dpe.ComposedDpEvent([dpe.GaussianDpEvent(1.0), dpe.GaussianDpEvent(noise)])

@@ -23,7 +23,13 @@ from privassay.audit_reports.comparison.system_record import (
     results_sha256,
     row_of,
 )
-from privassay.audit_reports.comparison.system_tables import markdown, sections, terminal
+from privassay.audit_reports.comparison.system_tables import (
+    differences,
+    markdown,
+    sections,
+    summary,
+    terminal,
+)
 from privassay.audit_reports.comparison.systems import compare
 from privassay.audit_reports.verify import verify
 from privassay.fl_core.systems import base
@@ -76,7 +82,7 @@ def test_every_row_is_there_and_its_epsilon_is_the_proven_one(made):
     file = base.parse(record.resolved)
     assert [row.key for row in record.rows] == [plan.key for plan in file.rows()]
     for row in record.rows:
-        if row.name in ("zero-shot", "random context"):
+        if row.name == "zero-shot" or row.name.endswith(base.NO_RECORDS):
             assert (row.proven.lower, row.proven.upper) == (0.0, 0.0), "no record enters"
         elif row.released:
             assert row.asked < row.proven.upper < math.inf, "a batch clip costs more than is said"
@@ -242,26 +248,38 @@ def forged_values(record, name, asked, values):
 def test_the_reading_follows_the_numbers(made):
     best = ((0.9,) * 5, (0.91,) * 5, (0.92,) * 5)
     text = " ".join(reading(*forged_values(made[1], "dpfpl", 8.0, best)))
-    assert re.search(r"In local, against zero-shot: visibly better[^;]*dpfpl at 8", text)
-    assert re.search(r"local is visibly above neighbour in [^:]*:[^.]*dpfpl at 8", text)
+    assert re.search(r"In local, against zero-shot, visibly better:[^.]* dpfpl at 8[;.]", text)
+    assert re.search(r"local is visibly above neighbour in [^:]*:[^.]* dpfpl at 8[;.]", text)
     worst = ((0.0,) * 5,) * 3
     text = " ".join(reading(*forged_values(made[1], "dpfpl", 8.0, worst)))
-    assert not re.search(r"against zero-shot: visibly better[^;]*dpfpl at 8", text)
+    assert not re.search(r"against zero-shot, visibly better:[^.]* dpfpl at 8[;.]", text)
+    assert re.search(r"against zero-shot, [^.]*\. Visibly worse:[^.]* dpfpl at 8[;.]", text)
+
+
+def test_the_reading_counts_the_differences_that_are_shown(made):
+    record, file = made[1], base.parse(made[1].resolved)
+    shown = sum(cell != "" for _, rows in sections(record, file)
+                for line in differences(record, file, rows)[1] for cell in line[2:])  # fmt: skip
+    gaps = [r.gap for r in record.rows if (r.gap.lower, r.gap.upper) != (0.0, 0.0)]
+    assert 0 < len(gaps) < len(record.rows), "one prompt for all has no gap"
+    assert f"of {shown} differences in local and {len(gaps)} of local less" in record.reading[-1]
+    excluded = [c.difference for c in record.contrasts if c.metric == "local"] + gaps
+    assert f"{sum(each.excludes_zero for each in excluded)} do." in record.reading[-1]
 
 
 def test_differences_are_taken_at_the_same_epsilon(made):
-    """A row at 8 is compared with the random context at 8; rows without a budget with theirs."""
+    """A row at 8 is compared with its twin at 8; one without a budget with that without noise."""
     best = ((0.9,) * 5,) * 3
     for asked, moved in ((8.0, 8.0), (None, None)):
-        *_, found = forged_values(made[1], "random context", asked, best)
+        *_, found = forged_values(made[1], "dpfpl, no records", asked, best)
         less = {
             (c.name, c.asked): c.difference.value
             for c in found
-            if (c.metric, c.against) == ("local", "random context") and c.asked in (None, 8.0)
+            if (c.metric, c.against) == ("local", f"{c.name}, no records")
         }
         assert len(less) == 10
-        for (_, budget), value in less.items():
-            assert (value < -0.5) == (budget == moved), (budget, value)
+        for (name, budget), value in less.items():
+            assert (value < -0.5) == ((name, budget) == ("dpfpl", moved)), (name, budget, value)
 
 
 def test_rows_without_a_dp_claim_are_in_no_figure_and_no_table_with_the_others(secfpp):
@@ -269,7 +287,8 @@ def test_rows_without_a_dp_claim_are_in_no_figure_and_no_table_with_the_others(s
     silent = [r for r in secfpp.rows if r.dp == "no DP claim"]
     assert {r.name for r in silent} == {"as_described", "sound_mpc"}
     assert all(r.proven is None and r.event is None for r in silent)
-    assert {r.name for r in secfpp.rows if r.asked is not None} == {"sound_dp"}
+    budgets = {r.name for r in secfpp.rows if r.asked is not None}
+    assert budgets == {"sound_dp", "sound_dp, no records"}
     for _, rows in sections(secfpp, file):
         assert len({r.dp for r in rows}) == 1 and len({r.part for r in rows}) == 1
     lines = "\n".join(terminal(secfpp, file))
@@ -279,6 +298,7 @@ def test_rows_without_a_dp_claim_are_in_no_figure_and_no_table_with_the_others(s
     for figure in re.findall(r"<figure>.*?</figure>", page, flags=re.DOTALL):
         assert "as_described</th>" not in figure and "sound_mpc<" not in figure
         assert "sound_dp" in figure and "clusters" in figure
+        assert "in the clear" not in figure, "the plaintext twins of the modes"
     assert not any(
         c.name == "sound_dp" and c.against in ("as_described",) for c in secfpp.contrasts
     )
@@ -295,6 +315,54 @@ def test_shares_change_nothing_and_a_single_domain_has_no_oracle(secfpp):
     assert set(alike.groups["local"]) == {"mnist"}
     each = by_name(secfpp, "zero-shot", part="several domains")
     assert set(each.groups["local"]) == {"mnist", "optdigits", "mnist_m", "synth"}
+
+
+def test_epsilons_of_different_things_are_in_different_tables_and_figures(made):
+    record, file = made[1], base.parse(made[1].resolved)
+    assert len(sections(record, file)) == 1 and render(record, file).count("<figure>") == 1
+    rows = tuple(
+        replace(row, view="server", unit="client") if row.name.startswith("dpfpl") else row
+        for row in record.rows
+    )
+    mixed = replace(record, rows=rows)
+    found = sections(mixed, file)
+    keys = [row.key for _, part in found for row in part]
+    assert len(keys) == len(rows) and set(keys) == {row.key for row in rows}
+    for heading, part in found:
+        if part[0].asked is None:
+            assert heading == "controls and rows without a budget"
+            assert all(row.asked is None for row in part)
+        else:
+            assert {(row.unit, row.view) for row in part} == {(part[0].unit, part[0].view)}
+            assert heading == f"epsilon of one {part[0].unit}, zero-out; {part[0].view}"
+    assert len(found) == 3
+    for figure in re.findall(r"<figure>.*?</figure>", render(mixed, file), flags=re.DOTALL):
+        assert ("dplora" in figure) != ("dpfpl" in figure)
+        assert "level: zero-shot" in figure
+
+
+def test_a_figure_shows_twins_at_their_budget_and_levels_and_lines_apart(made):
+    page = render(made[1], base.parse(made[1].resolved))
+    (figure,) = re.findall(r"<figure>.*?</figure>", page, flags=re.DOTALL)
+    assert "grey and hollow: on no records" in figure and "level: zero-shot" in figure
+    without = replace(made[1], rows=tuple(r for r in made[1].rows if ", no records" not in r.name))
+    assert "grey and hollow:" not in render(without, base.parse(made[1].resolved))
+
+
+def test_headings_keep_names_and_captions_are_short(secfpp):
+    page = render(secfpp, base.parse(secfpp.resolved))
+    assert "rows without a DP claim</h2>" in page and "a dp claim" not in page
+    for caption in re.findall(r"<figcaption>.*?</figcaption>", page, flags=re.DOTALL):
+        assert "visibly better" not in caption
+
+
+def test_an_epsilon_says_what_it_does_not_cover(secfpp):
+    file = base.parse(secfpp.resolved)
+    for _, rows in sections(secfpp, file):
+        for line in summary(file, rows)[1]:
+            bounded = line[0] == "sound_dp"
+            assert ("served prompts: no bound" in line[2]) == bounded, line
+    assert "8 (members: cluster prompts" in render(secfpp, file)
 
 
 def test_secfpp_verifies(secfpp, folder):

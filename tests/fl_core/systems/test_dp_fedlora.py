@@ -33,8 +33,6 @@ from privassay.fl_core.systems.dp_fedlora import (
     INSIDE,
     LEAK,
     LOCAL,
-    NOISE,
-    NOISE_RELEASED,
     RELEASED_ALL,
     RELEASED_TWO,
     RULES,
@@ -157,13 +155,13 @@ def test_the_example_has_every_mandatory_row():
     keys = [row.key for row in plans]
     assert len(set(keys)) == len(keys)
     names = {row.name for row in plans}
-    assert {BASE, NOISE, NOISE_RELEASED, LOCAL, CENTRAL, HEAD, FEDAVG, LEAK, *RULES} <= names
+    assert {BASE, LOCAL, CENTRAL, HEAD, FEDAVG, LEAK, *RULES} <= names
     assert file.compare.seeds >= 3 and file.compare.epsilons == [8.0, 2.0, 0.4]
     for name in ("ffa", "rolora", INSIDE, "ffa, local noise", "stack, local noise"):
         asked = {row.asked for row in plans if row.name == name}
         assert {8.0, 2.0, 0.4} <= asked, name
     assert 25.0 in {row.asked for row in plans if row.name == RELEASED_TWO and row.released}
-    assert all(row.control for row in plans if row.name in (BASE, NOISE, LOCAL, HEAD))
+    assert all(row.control for row in plans if row.name in (BASE, LOCAL, HEAD))
 
 
 def test_the_page_shows_every_row_of_the_example():
@@ -173,7 +171,53 @@ def test_the_page_shows_every_row_of_the_example():
         (row.name, f"{row.asked:g}{' claimed' * row.released}" if row.asked is not None else "")
         for row in base.load(EXAMPLE).rows()
     ]
-    assert shown == wanted
+    assert sorted(shown) == sorted(wanted)
+
+
+def test_each_row_with_noise_has_a_twin_of_its_own_and_no_other(rows):
+    plans = {(row.name, row.asked): row for row in rows.file.rows()}
+    for (name, asked), row in plans.items():
+        if asked is not None and row.records and name != LEAK:
+            twin = plans[name + base.NO_RECORDS, asked]
+            assert twin.control and not twin.records and not twin.released
+            assert (twin.unit, twin.view) == (row.unit, row.view)
+            idle = [other for other in row.against if other.endswith(base.NO_RECORDS)]
+            assert idle == [twin.name], name
+
+
+def test_epsilons_of_different_things_are_never_compared(rows):
+    plans = rows.file.rows()
+    base.check_terms(plans)
+    for name in (INSIDE, "ffa, local noise"):
+        (place,) = (k for k, row in enumerate(plans) if (row.name, row.asked) == (name, 8.0))
+        wrong = list(plans)
+        wrong[place] = replace(plans[place], against=(HEAD,))
+        with pytest.raises(ConfigError, match=f"{name}' is compared with 'head only' at epsilon 8"):
+            base.check_terms(tuple(wrong))
+        wrong[place] = replace(plans[place], against=(LOCAL, BASE))
+        base.check_terms(tuple(wrong))
+
+
+@pytest.mark.parametrize(
+    ("name", "asked"),
+    [("ffa", 8.0), ("rolora", 8.0), ("average", 8.0), ("stack, local noise", 8.0), (HEAD, 8.0),
+     (INSIDE, 2.0), (RELEASED_TWO, 25.0), (RELEASED_ALL, 25.0)],
+)  # fmt: skip
+def test_a_twin_has_the_noise_of_its_row_and_no_record(rows, name, asked):
+    """Notes tell the multiplier; where nothing is learned, the row and its twin are the same."""
+    twin, flipped = name + base.NO_RECORDS, replace(
+        rows, mails=replace(rows.mails, train=replace(rows.mails.train, y=1 - rows.mails.train.y))
+    )  # fmt: skip
+    found = go(rows, twin, asked)
+    assert epsilon(rows, twin, asked).upper == 0.0 and found.releases == 0
+    assert found.digest == go(flipped, twin, asked).digest
+    row = go(rows, name, asked)
+    assert row.digest != found.digest
+    assert [n for n in found.notes if "multiplier" in n] == [
+        n for n in row.notes if "multiplier" in n
+    ]
+    law = [re.search(r"noise alone (\d\S+)", " ".join(each.notes)) for each in (found, row)]
+    assert [m and m[1] for m in law][0] == [m and m[1] for m in law][1]
 
 
 @pytest.mark.parametrize(
@@ -210,17 +254,15 @@ def test_a_sound_row_costs_its_budget_and_uses_it(rows, name, asked):
 def test_without_noise_there_is_no_bound_and_without_records_no_cost(rows):
     for name in ("ffa", HEAD, FEDAVG, LOCAL, CENTRAL, INSIDE):
         assert epsilon(rows, name).upper == math.inf, name
-    for name, asked in ((BASE, None), (NOISE, 2.0), (NOISE_RELEASED, 25.0)):
-        assert epsilon(rows, name, asked).upper == 0.0, name
+    assert epsilon(rows, BASE).upper == 0.0
     assert epsilon(rows, LEAK, 25.0).upper == math.inf
 
 
-def test_rows_without_training_depend_on_no_record(rows):
+def test_the_base_model_depends_on_no_record(rows):
     other = replace(
         rows, mails=replace(rows.mails, train=replace(rows.mails.train, y=1 - rows.mails.train.y))
     )
-    for name, asked in ((BASE, None), (NOISE, 2.0), (NOISE_RELEASED, 25.0)):
-        assert go(rows, name, asked).digest == go(other, name, asked).digest, name
+    assert go(rows, BASE).digest == go(other, BASE).digest
     first, second = (go(each, "ffa", 2.0).digest for each in (rows, other))
     assert first != second
     assert go(rows, "ffa", 2.0).digest == first  # the same again
@@ -245,7 +287,7 @@ def test_the_released_claim_costs_what_all_its_tensors_and_rounds_cost(rows):
 
 
 def test_the_norm_law_is_told_and_flags_the_released_adapters(rows):
-    (note,) = go(rows, NOISE_RELEASED, 0.4).notes
+    (note,) = go(rows, RELEASED_TWO + base.NO_RECORDS, 0.4).notes
     assert re.match(r"norm law: 12 of 12 factors .* in 12 noise is most", note), note
     (note,) = go(rows, RELEASED_TWO, 0.4).notes
     assert "in 12 noise is most of it" in note, note  # the weights are cut to 0.1 each

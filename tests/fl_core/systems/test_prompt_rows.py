@@ -10,6 +10,7 @@ from privassay.accountant.errors import AssetError, ConfigError
 from privassay.accountant.event_json import from_dict
 from privassay.fl_core.clients import ClientData
 from privassay.fl_core.systems import base
+from privassay.fl_core.systems.dp_fpl import METHODS
 from privassay.fl_core.systems.dp_fpl_noise import Unnoised
 from privassay.fl_core.systems.dp_fpl_run import DpFplRows
 from privassay.fl_core.systems.prompt_data import class_text, everybody, load_pool, merged
@@ -93,13 +94,29 @@ def test_one_client_with_all_records(system):
 
 
 @pytest.mark.parametrize("asked", [None, 8.0])
-def test_a_random_context_is_that_of_dpfpl_and_sees_no_record(system, learnable, asked):
-    first, other = run(system, "random context", asked), run(
-        replace(learnable, file=system.file), "random context", asked
-    )  # fmt: skip
+@pytest.mark.parametrize("name", METHODS)
+def test_a_twin_has_the_noise_of_its_row_and_sees_no_record(system, learnable, name, asked):
+    twin, same = name + base.NO_RECORDS, replace(learnable, file=system.file)
+    first, other = run(system, twin, asked), run(same, twin, asked)
     assert first.digest == other.digest and from_dict(first.event) == from_dict(other.event)
     assert account(from_dict(first.event), adjacency="zero-out").epsilon(1e-5).upper == 0.0
-    assert first.notes == run(system, "dpfpl", asked).notes, "the same noise"
+    row = run(system, name, asked)
+    assert first.notes == row.notes, "the same noise"
+    assert row.digest not in (first.digest, run(same, name, asked).digest), "records matter there"
+
+
+def test_each_method_is_compared_with_its_own_twin_alone(system):
+    for row in system.file.rows():
+        idle = [name for name in row.against if name.endswith(base.NO_RECORDS)]
+        assert idle == ([row.name + base.NO_RECORDS] if row.name in METHODS else []), row
+        assert row.asked is None or plan(system, idle[0], row.asked).control if idle else True
+
+
+def test_noise_differs_between_methods_so_that_one_control_for_all_would_be_wrong(system):
+    """Under noise, shapes and multipliers differ, and so does what they leave of a prompt."""
+    twins = {name: run(system, name + base.NO_RECORDS, 8.0) for name in METHODS}
+    assert twins["promptfl"].notes != twins["dpfpl"].notes
+    assert len({each.digest for each in twins.values()}) == len(METHODS)
 
 
 def test_methods_learn_without_noise_and_lose_it_to_noise(learnable):
@@ -118,9 +135,10 @@ def test_methods_learn_without_noise_and_lose_it_to_noise(learnable):
             update={"compare": learnable.file.compare.model_copy(update={"epsilons": [0.01]})}
         ),
     )
-    noisy, random = run(tight, "dpfpl", 0.01), run(tight, "random context", 0.01)
-    gap = abs(means(noisy)["local"] - means(random)["local"])
-    assert gap < 0.1, "under such noise records make no difference"
+    for name in ("dpfpl", "promptfl"):
+        noisy, idle = run(tight, name, 0.01), run(tight, name + base.NO_RECORDS, 0.01)
+        gap = abs(means(noisy)["local"] - means(idle)["local"])
+        assert gap < 0.1, f"{name}: under such noise records make no difference"
 
 
 def test_two_runs_of_a_row_are_equal_and_another_seed_is_not(system):

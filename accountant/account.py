@@ -13,6 +13,7 @@ from .errors import UnsupportedEventError
 from .flatten import Parts, alternatives, flatten
 from .geometry import root_interval
 from .rebuild import with_python_numbers, without_allocation
+from .renyi_terms import ZCdp
 
 
 def account(
@@ -29,8 +30,9 @@ def account(
     the worst neighbours attain it; a group of k has exactly k mu. Anything else is answered by an
     engine (`curve`), in both directions of add-remove, the worse one reported; its lower ends are
     attained by some pair of neighbours too, or 0 where only upper bounds are known (then `method`
-    says "upper only"). Source: Dong, Roth & Su, arXiv:1905.02383; Zhu, Dong & Wang,
-    arXiv:2106.08567.
+    says "upper only"); "two pairs" says that a part of the event is bounded from above by more
+    than what is known from below, so that the interval can be wide.
+    Source: Dong, Roth & Su, arXiv:1905.02383; Zhu, Dong & Wang, arXiv:2106.08567.
 
     Args:
         event: what was released. Noise multipliers and norm bounds refer to the contribution of
@@ -64,8 +66,10 @@ def account(
     if all(parts.is_gaussian or parts.squared_mu[0] == math.inf for parts in found):
         lower = max((root_interval(p.squared_mu[0])[0] for p in found), default=0.0)
         upper = max((root_interval(p.squared_mu[1])[1] for p in found), default=0.0)
-        return ProvenBound(mu=Interval(lower, upper), **terms)  # type: ignore[arg-type]
-    from .curve import Capped, EngineCurve, WorstOf
+        mu = Interval(lower, upper)
+        return ProvenBound(mu=mu, method=_method(found), **terms)  # type: ignore[arg-type]
+    from .curve import EngineCurve
+    from .joined_curves import Capped, WorstOf
     from .renyi_terms import RenyiOnly, rdp_of
 
     def curve_of(parts: Parts) -> Curve:
@@ -101,8 +105,9 @@ def certified_epsilon(event: dpe.DpEvent, bound: ProvenBound, delta: float) -> I
             sampled ones.
         ConfigError: python-flint is not installed.
     """
-    from .curve import DIRECTIONS, gaussian_steps
+    from .engine_steps import gaussian_steps
     from .engines import certify
+    from .one_way import DIRECTIONS
 
     check.open_probability(delta=delta)
     ends = []
@@ -145,15 +150,34 @@ def _mu_upper(parts: Parts) -> float:
 
 
 def _method(found: list[Parts]) -> str:
-    words = []
-    if any(p.renyi for p in found):
-        words.append("renyi (loose)")
-    elif any(p.pairs for p in found):
-        words.append("lattice")
+    if all(p.is_gaussian or p.squared_mu[0] == math.inf for p in found):
+        word = "gaussian"
+    elif any(p.renyi for p in found):
+        word = "renyi (loose)"
     else:
-        words.append("contour")
-    if any(p.renyi for p in found) or any(None in ends for p in found for ends in p.pairs):
-        words.append("upper only")
-    elif any(p.lossy for p in found):
-        words.append("two pairs")
-    return ", ".join(words)
+        word = "lattice" if any(p.pairs for p in found) else "contour"
+    if not any(_leaks(p) for p in found) and any(_may_leak(p) for p in found):
+        return f"{word}, upper only"
+    if word != "renyi (loose)" and any(p.lossy or not _is_two_sided(p) for p in found):
+        return f"{word}, two pairs"
+    return word
+
+
+def _may_leak(parts: Parts) -> bool:
+    return bool(parts.squared_mu[1] or parts.sampled or parts.pairs or parts.renyi)
+
+
+def _is_two_sided(parts: Parts) -> bool:
+    """Whether something is known from below about every part, and about Gaussians nearly all."""
+    low, high = parts.squared_mu
+    close = low == high or low * (10**9 + 1) >= high * 10**9
+    pairs = all(lower is not None for _, lower in parts.pairs)
+    return close and pairs and all(noise < math.inf for _, _, noise in parts.sampled)
+
+
+def _leaks(parts: Parts) -> bool:
+    """Whether any part has a lower end above 0."""
+    if parts.renyi:  # Renyi orders have none; plain Gaussians and zCDP have
+        return parts.squared_mu[0] > 0 or any(isinstance(t, ZCdp) and t.rho for t in parts.renyi)
+    known = parts.squared_mu[0] > 0 or any(noise < math.inf for _, _, noise in parts.sampled)
+    return known or any(lower is not None for _, lower in parts.pairs)

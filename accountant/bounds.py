@@ -49,14 +49,16 @@ class ProvenBound:
 
     Any epsilon, delta or point of the trade-off curve can be asked. Here all of it is derived from
     mu in closed form, which is exact for Gaussians; `CurveBound` asks an engine instead. `mu.upper`
-    is infinite where nothing is proven.
+    is infinite where nothing is proven. A record keeps these fields for other mechanisms too:
+    their curve lies below the Gaussian one of `mu.upper`, but not above that of `mu.lower`, so that
+    every other lower end is then 0 (or guessing), as long as `method` does not say "gaussian".
 
     Attributes:
         mu: Gaussian-DP parameter, no unit. Source: Dong, Roth & Su, arXiv:1905.02383.
         adjacency: what a neighbour is.
         unit: whose data is protected.
         group_size: how many records (of one unit each) the bound covers together.
-        method: the engine that gave the number.
+        method: the engine that gave the number, then how far its lower end can be off.
     """
 
     mu: Interval
@@ -65,31 +67,36 @@ class ProvenBound:
     group_size: int = 1
     method: str = "gaussian"
 
+    @property
+    def _attained(self) -> float:
+        """The mu of a Gaussian curve that lies below the true one."""
+        return self.mu.lower if self.method.split(",")[0] == "gaussian" else 0.0
+
     def epsilon(self, delta: float) -> Interval:
         """Smallest epsilon at `delta`, in nats; infinite at delta = 0 unless mu = 0."""
         return Interval(
-            gaussian.epsilon_interval(delta, mu=self.mu.lower)[0],
+            gaussian.epsilon_interval(delta, mu=self._attained)[0],
             gaussian.epsilon_interval(delta, mu=self.mu.upper)[1],
         )
 
     def delta(self, epsilon: float) -> Interval:
         """Smallest delta at `epsilon` >= 0."""
         return Interval(
-            gaussian.delta_interval(epsilon, mu=self.mu.lower)[0],
+            gaussian.delta_interval(epsilon, mu=self._attained)[0],
             gaussian.delta_interval(epsilon, mu=self.mu.upper)[1],
         )
 
     def tpr(self, fpr: float) -> Interval:
         """Best true-positive rate of any attack at false-positive rate `fpr`."""
         return Interval(
-            gaussian.tpr_interval(fpr, mu=self.mu.lower)[0],
+            gaussian.tpr_interval(fpr, mu=self._attained)[0],
             gaussian.tpr_interval(fpr, mu=self.mu.upper)[1],
         )
 
     def advantage(self) -> Interval:
         """Best TPR - FPR of any attack."""
         return Interval(
-            gaussian.advantage_interval(mu=self.mu.lower)[0],
+            gaussian.advantage_interval(mu=self._attained)[0],
             gaussian.advantage_interval(mu=self.mu.upper)[1],
         )
 
@@ -220,6 +227,7 @@ class CurveBound(ProvenBound):
 
     def delta(self, epsilon: float) -> Interval:
         """Smallest delta at `epsilon` >= 0."""
+        check.non_negative(epsilon=epsilon)
         low, high = self.profile([epsilon])
         return Interval(float(low[0]), float(high[0]))
 

@@ -94,6 +94,11 @@ def calibrate(
                 f"{asked} cannot be met by this parameter: {first:g} and {last:g} leak alike.\n"
                 "  Make the event depend on it, or change bracket."
             )
+        if ends[first] == ends[last]:  # rounded alike, so that they do not tell where noise grows
+            raise ParameterError(
+                f"{asked} is met by all parameters in [{first:g}, {last:g}], at both ends by far.\n"
+                "  Take the end with less noise, or ask for a smaller budget."
+            )
         falling = ends[first] > ends[last]
     else:
         falling = (ends[inner] > ends[other]) == (inner < other)

@@ -14,7 +14,8 @@ from .errors import ParameterError
 
 
 def _number(name: str, value: object, wanted: str) -> float:
-    if isinstance(value, bool) or not hasattr(value, "__float__"):
+    is_truth = getattr(getattr(value, "dtype", None), "kind", "") == "b"  # of numpy
+    if isinstance(value, bool) or is_truth or not hasattr(value, "__float__"):
         raise ParameterError(f"{name} must be {wanted}, but is {value!r}")
     number = float(value)
     if math.isnan(number):

@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
+import numpy as np
+
 from . import check, gaussian
 from .adjacency import ADJACENCIES, UNITS, Adjacency, Unit
 from .bounds import Interval, ProvenBound
@@ -66,6 +68,10 @@ class PrivacyClaim:
     source: str = NOT_STATED
 
     def __post_init__(self) -> None:
+        for name in ("epsilon", "delta", "mu", "rho"):
+            value = getattr(self, name)
+            if isinstance(value, np.integer | np.floating):
+                object.__setattr__(self, name, float(value))  # a record holds plain numbers
         try:
             check.one_of(ADJACENCIES, adjacency=self.adjacency)
             check.one_of(UNITS, unit=self.unit)
@@ -79,7 +85,7 @@ class PrivacyClaim:
         given = [
             name
             for name in ("epsilon", "mu", "rho", "profile", "event")
-            if getattr(self, name) not in (None, ())
+            if getattr(self, name) is not None and not _is_empty(getattr(self, name))
         ]
         if len(given) != 1:
             raise ClaimError(
@@ -229,3 +235,7 @@ def as_claim(given: "PrivacyClaim | Mapping[str, Any]") -> PrivacyClaim:
     if "profile" in arguments:
         arguments["profile"] = tuple(tuple(pair) for pair in arguments["profile"])
     return PrivacyClaim(**arguments)
+
+
+def _is_empty(value: object) -> bool:
+    return isinstance(value, tuple | list) and not value

@@ -21,7 +21,7 @@ from .events import (
     ShuffledDpEvent,
 )
 
-_CLASSES: dict[str, type[dpe.DpEvent]] = {
+CLASSES: dict[str, type[dpe.DpEvent]] = {
     kind.__name__: kind
     for kind in (
         GroupwiseGaussianDpEvent,
@@ -63,8 +63,8 @@ def to_dict(event: dpe.DpEvent) -> dict[str, Any]:
         RecordError: a class that the table does not hold, a field that JSON cannot hold, or NaN.
     """
     name = type(event).__name__
-    if _CLASSES.get(name) is not type(event):
-        raise RecordError(f"event {name} cannot be recorded; known: {', '.join(_CLASSES)}")
+    if CLASSES.get(name) is not type(event):
+        raise RecordError(f"event {name} cannot be recorded; known: {', '.join(CLASSES)}")
     fields = attr.fields_dict(type(event))
     return {"class": name} | {field: _encode(getattr(event, field)) for field in fields}
 
@@ -80,9 +80,9 @@ def from_dict(data: Any) -> dpe.DpEvent:
     """
     if not isinstance(data, dict) or not isinstance(data.get("class"), str):
         raise RecordError(f"an event is an object with a key 'class', but is {data!r}")
-    kind = _CLASSES.get(data["class"])
+    kind = CLASSES.get(data["class"])
     if kind is None:
-        raise RecordError(f"event must be {check.suggest(data['class'], _CLASSES)}")
+        raise RecordError(f"event must be {check.suggest(data['class'], CLASSES)}")
     fields = {key: _decode(value) for key, value in data.items() if key != "class"}
     wanted = set(attr.fields_dict(kind))
     if not set(fields) <= wanted:

@@ -2,10 +2,12 @@
 
 Composition, also adaptive, is the product of the pairs (Zhu, Dong & Wang, arXiv:2106.08567). What
 reduces to Gaussians is added up exactly as one mu^2 (`reduce`). An event for which nothing is
-proven under the adjacency raises, and the message names it and where it is.
+proven under the adjacency raises, and the message names it and where it is. Over 300 lines, because
+every kind of event is a step of one walk, which goes on inside it.
 """
 
 import math
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -17,16 +19,27 @@ from . import check, events
 from .adjacency import Adjacency, contribution_factor
 from .errors import ParameterError, UnsupportedEventError
 from .geometry import root_interval
-from .pairs import amplified, atoms, laplace, mixtures, random_allocation, shuffle
+from .pairs import amplified, atoms, disclosed, laplace, mixtures, random_allocation, shuffle
 from .pairs.base import Pair
 from .pairs.with_replacement import with_replacement
 from .rebuild import inside, shown
-from .reduce import NOTHING, Squared, is_gaussian, repetitions, squared, times, trimmed
+from .reduce import (
+    NOTHING,
+    Squared,
+    is_gaussian,
+    is_split,
+    least_squared,
+    repetitions,
+    squared,
+    times,
+    trimmed,
+)
 from .renyi_terms import RenyiTerm, Selected, UpperOnly, ZCdp
 from .restricted import unrestricted
 
 _MOST_ALLOCATED = 9  # mu^2 that the pairs of random allocation are made for
 _MOST_PURE, _LEAST_PURE = 690.0, 1e-150  # epsilons that a pair can hold
+_MOST_LAPLACE = 1e4  # shift over scale: beyond it the engines' exponents are out of range
 _MOST_RUNS = 10**15
 _LARGEST_MEAN = 1e6  # of a mixture's component
 
@@ -74,7 +87,7 @@ def flatten(event: dpe.DpEvent, *, adjacency: Adjacency, group_size: int = 1) ->
     check.count(group_size=group_size)
     plain = unrestricted(event, adjacency)
     walker = _Walker(adjacency, group_size)
-    walker.walk(plain, 1, type(plain).__name__)
+    walker.walk(plain, 1, type(plain).__name__, whole=True)
     return walker.parts
 
 
@@ -121,9 +134,12 @@ class _Walker:
         # contributions move by so many times the bound of one record
         self.factor = int(contribution_factor(adjacency)) * group_size
 
-    def walk(self, event: dpe.DpEvent, count: int, where: str) -> None:
-        """Add `count` runs of `event`."""
+    def walk(self, event: dpe.DpEvent, count: int, where: str, *, whole: bool = False) -> None:
+        """Add `count` runs of `event`, which may be the whole tree."""
         if count == 0:
+            return
+        if whole and is_gaussian(event):
+            self._plain(event, count, where, whole=True)
             return
         if count > _MOST_RUNS:
             raise ParameterError(f"{where} runs more than {_MOST_RUNS:,} times, which is too many")
@@ -174,7 +190,7 @@ class _Walker:
             case _:
                 self._plain(event, count, where)
 
-    def _plain(self, event: dpe.DpEvent, count: int, where: str) -> None:
+    def _plain(self, event: dpe.DpEvent, count: int, where: str, *, whole: bool = False) -> None:
         # a single mechanism: a Gaussian or a pair of its own
         if isinstance(event, events.PureDpEvent) and event.epsilon == 0.0:
             return
@@ -187,6 +203,8 @@ class _Walker:
             return
         if is_gaussian(event):
             low, high = squared(event, where)
+            if is_split(event) and not whole:
+                low = least_squared(event, where)  # the worst part may be that of another record
             scale = Fraction(self.factor) ** 2 * count
             self._gaussian(times(scale, low), times(scale, high))
             return
@@ -201,6 +219,8 @@ class _Walker:
                 if event.noise_multiplier == 0.0:
                     return _both(atoms.PureDp(math.inf))
                 low, high = _quotient(self.factor, event.noise_multiplier)
+                if high > _MOST_LAPLACE:  # as good as disclosed
+                    return atoms.Atoms((1.0, 0.0), (0.0, 1.0)), laplace.Laplace(_MOST_PURE)
                 upper = laplace.Laplace(high)
                 return upper, upper if low == high else laplace.Laplace(low)
             case dpe.DiscreteLaplaceDpEvent():
@@ -293,14 +313,14 @@ class _Walker:
             return
         if high == math.inf:
             # not known to be singular: the upper end discloses, the lower has the noise it has
-            disclosed = self._disclosed(rate)
+            up = self._disclosed(rate)
             mu_low = min(root_interval(low)[0], _LARGEST_MEAN / self.group_size)
             down = (
                 mixtures.poisson_replace(rate, mu_low, self.group_size)
                 if self.replace
                 else mixtures.poisson_group(rate, mu_low, self.group_size)
             )
-            self._add(self.parts.pairs, (disclosed, down), count)
+            self._add(self.parts.pairs, (up, down), count)
             return
         if not self.replace and self.group_size == 1:
             noise_low = root_interval(1 / Fraction(high))[0]
@@ -319,10 +339,7 @@ class _Walker:
 
     def _disclosed(self, rate: float) -> Pair:
         """Who is drawn is disclosed."""
-        missed = (1.0 - rate) ** self.group_size
-        if self.replace:
-            return atoms.Atoms((missed, 1.0 - missed, 0.0), (missed, 0.0, 1.0 - missed))
-        return atoms.Atoms((missed, 1.0 - missed), (1.0, 0.0))
+        return disclosed.Disclosed(float(rate), self.group_size, self.replace)
 
     def _fixed_size(self, event: Any, count: int, where: str) -> None:
         """Samples of fixed size, of Gaussians.
@@ -393,6 +410,8 @@ class _Walker:
             self._gaussian(0, times(count * event.chosen, high))
             self.parts.lossy.add(type(event).__name__)
             return
+        # k of t steps are a partition into k blocks at random with one step of each: by joint
+        # convexity k uses of one of t/k steps dominate. Nothing is shown from below.
         steps = event.steps // event.chosen
         upper = random_allocation.random_allocation(root_interval(high)[1], steps)[0]
         lower = random_allocation.random_allocation(root_interval(low)[0], steps)[1]
@@ -519,6 +538,8 @@ def _quotient(above: float, below: float) -> tuple[float, float]:
     if below == math.inf:
         return 0.0, 0.0
     exact = Fraction(above) / Fraction(below)
+    if exact > sys.float_info.max:
+        return sys.float_info.max, math.inf
     near = float(exact)
     low = near if Fraction(near) <= exact else math.nextafter(near, 0.0)
     high = near if Fraction(near) >= exact else math.nextafter(near, math.inf)

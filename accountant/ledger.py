@@ -11,7 +11,6 @@ import json
 import os
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Self
 
@@ -23,32 +22,9 @@ from .errors import LedgerError
 from .event_json import from_dict, to_dict
 from .events import ParallelDpEvent
 from .flatten import alternatives, flatten
-
-EVERYONE = "*"
-"""Client of a release that any client's records can enter, such as a sum over clients."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class LedgerEntry:
-    """One release.
-
-    Attributes:
-        release: what was released, e.g. "prototypes".
-        client: who holds the records, not ""; clients hold disjoint records. `EVERYONE` if any
-            client's can enter.
-        label: the label of the records that can enter it, or "" if any record can.
-        round: when.
-        event: `events.to_dict` of what it cost.
-        noise: where the noise came from: "system", or the fingerprint of a seeded key. A seeded
-            release that is repeated gives the same value again and is not counted twice.
-    """
-
-    release: str
-    client: str
-    label: str
-    round: int
-    event: dict[str, Any]
-    noise: str
+from .ledger_file import EVERYONE as EVERYONE
+from .ledger_file import FRESH, opened, read, read_finished
+from .ledger_file import LedgerEntry as LedgerEntry
 
 
 class Ledger:
@@ -64,7 +40,8 @@ class Ledger:
 
     Raises:
         LedgerError: the file is damaged before its last line, cannot be read or written, was
-            begun for another adjacency, unit or sampling, or another process holds it.
+            begun for another adjacency, unit or sampling, or another process holds it; or an
+            entry in it as in `write`.
         UnsupportedEventError: as in `write`, of an event in the file.
     """
 
@@ -87,15 +64,33 @@ class Ledger:
         self._seeded: dict[str, LedgerEntry] = {}
         self._file: BinaryIO | None = None
         if path is not None:
-            self._file = _open(path)
+            self._file = opened(path)
             try:
-                header, entries = _read(self._file)
-                self._begin(header)
-                self._prove(entries)
-                self._remember(self._fresh(entries))
+                header, entries = read(self._file)
+                self._take(header, entries)
             except BaseException:
                 self.close()
                 raise
+
+    @classmethod
+    def finished(cls, path: Path, *, adjacency: Adjacency, unit: Unit) -> Self:
+        """The ledger of a run that has ended, in memory: the file is only read.
+
+        Raises:
+            LedgerError: as in the constructor; also of an empty file or a torn last line, which
+                a run that has ended does not leave.
+            UnsupportedEventError: as in `write`, of an event in the file.
+        """
+        header, entries = read_finished(path)
+        ledger = cls(adjacency=adjacency, unit=unit)
+        ledger._take(header, entries)
+        return ledger
+
+    def _take(self, header: dict[str, Any] | None, entries: list[LedgerEntry]) -> None:
+        """Go on with what a file says."""
+        self._begin(header)
+        self._prove(entries)
+        self._remember(self._fresh(entries))
 
     @property
     def entries(self) -> tuple[LedgerEntry, ...]:
@@ -107,13 +102,11 @@ class Ledger:
 
         Raises:
             UnsupportedEventError: nothing is proven about an event; nothing is written then.
-            LedgerError: the same seeded noise was used for another release, or no client is named.
+            LedgerError: the same seeded noise was used for another release, no client is named, or
+                the noise is neither "system" nor seeded.
         """
         given = list(entries)
         self._prove(given)
-        for entry in given:
-            if not entry.client:
-                raise LedgerError(f"release {entry.release!r} names no client; who holds its data?")
         fresh = self._fresh(given)
         if fresh:
             self._append(b"".join(_identity(e).encode() + b"\n" for e in fresh))
@@ -178,6 +171,7 @@ class Ledger:
     def _prove(self, entries: list[LedgerEntry]) -> None:
         """Raise if nothing is proven about an event; each distinct one is looked at once."""
         for entry in entries:
+            entry.check()
             is_part = bool(entry.label) and self.unit == "example"
             text = json.dumps([is_part, entry.event], sort_keys=True)
             if text not in self._sound:
@@ -210,7 +204,7 @@ class Ledger:
         fresh: list[LedgerEntry] = []
         seen: dict[str, LedgerEntry] = {}
         for entry in entries:
-            if entry.noise == "system":
+            if entry.noise == FRESH:
                 fresh.append(entry)
                 continue
             other = self._seeded.get(entry.noise) or seen.get(entry.noise)
@@ -228,7 +222,7 @@ class Ledger:
 
     def _remember(self, entries: list[LedgerEntry]) -> None:
         self._entries += entries
-        self._seeded |= {e.noise: e for e in entries if e.noise != "system"}
+        self._seeded |= {e.noise: e for e in entries if e.noise != FRESH}
 
     def close(self) -> None:
         """Close the file, if there is one."""
@@ -270,51 +264,3 @@ def _parallel(events: list[dpe.DpEvent], *, partition: str) -> dpe.DpEvent:
     if len(distinct) == 1:
         return next(iter(distinct.values()))
     return ParallelDpEvent([distinct[text] for text in sorted(distinct)], partition)
-
-
-def _open(path: Path) -> BinaryIO:
-    """The file for reading and appending, locked: two writers would not see each other's lines."""
-    import fcntl
-
-    try:
-        path.touch(mode=0o600)  # who took part when is nobody else's business
-        file = path.open("a+b")
-    except OSError as error:
-        raise LedgerError(f"the ledger {path} cannot be opened: {error.strerror}") from None
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        file.close()
-        raise LedgerError(
-            f"the ledger {path} is held by another run.\n  Wait for it, or use another folder."
-        ) from None
-    except OSError:
-        pass  # a file system without locks
-    return file
-
-
-def _read(file: BinaryIO) -> tuple[dict[str, Any] | None, list[LedgerEntry]]:
-    """Header, None in an empty file, and entries."""
-    file.seek(0)
-    complete, newline, torn = file.read().rpartition(b"\n")
-    if torn:  # the write of this line never finished, so its value never left
-        file.truncate(len(complete) + len(newline))  # in place: rewriting could lose the others
-        os.fsync(file.fileno())
-    header: dict[str, Any] | None = None
-    entries = []
-    for number, line in enumerate(complete.split(b"\n") if newline else (), start=1):
-        try:
-            content = json.loads(line.decode())
-            if number == 1:
-                if not isinstance(content, dict) or content.get("ledger") != 1:
-                    raise ValueError("no header with adjacency and unit")
-                header = content
-                continue
-            entries.append(jsonio.load(LedgerEntry, content))
-        except (ValueError, RecursionError) as error:  # not UTF-8, not JSON, not an entry
-            raise LedgerError(
-                f"line {number} of the ledger is damaged ({error}).\n"
-                "  What it held is unknown, so nothing can be proven about this run. "
-                "Start a new one with --fresh."
-            ) from None
-    return header, entries

@@ -116,10 +116,17 @@ def squared(event: dpe.DpEvent, where: str) -> Squared:
             ends = covariance_mu_interval(event.covariance, event.norm_bound)
             return square(ends[0]), square(ends[1])
         case dpe.ComposedDpEvent():
+            parts = _children(event.events, where)
             total = NOTHING
-            for part in _children(event.events, where):
+            for part in parts:
                 total = trimmed(total[0] + part[0], total[1] + part[1])
-            return total
+            if total[0] == math.inf or not any(is_split(one) for one in event.events):
+                return total
+            # The worst parts of two partitions need not share a record. What every record sees
+            # adds up, and some record sees the worst of one event.
+            least = [least_squared(one, where) for one in event.events]
+            gain = max(part[0] - own for part, own in zip(parts, least, strict=True))
+            return trimmed(sum(least, start=gain), total[1])
         case dpe.SelfComposedDpEvent():
             count = repetitions(event.count, where)
             lower, upper = squared(event.event, inside(where, "event", event.event))
@@ -147,6 +154,32 @@ def squared(event: dpe.DpEvent, where: str) -> Squared:
         "  Account for this part with an engine made for it, or leave it out of the claim and say "
         "so in the claim's `covers`."
     )
+
+
+def is_split(event: dpe.DpEvent) -> bool:
+    """Whether records differ in what they see of it."""
+    match event:
+        case ParallelDpEvent():
+            return True
+        case dpe.ComposedDpEvent():
+            return any(is_split(one) for one in event.events)
+        case dpe.SelfComposedDpEvent() | dpe.PoissonSampledDpEvent():
+            return is_split(event.event)
+    return False
+
+
+def least_squared(event: dpe.DpEvent, where: str) -> Exact:
+    """mu^2 that every record sees, at least, whichever parts of partitions it is in."""
+    match event:
+        case ParallelDpEvent():
+            return min((least_squared(one, where) for one in event.events), default=Fraction(0))
+        case dpe.ComposedDpEvent():
+            return sum((least_squared(one, where) for one in event.events), start=Fraction(0))
+        case dpe.SelfComposedDpEvent():
+            return times(repetitions(event.count, where), least_squared(event.event, where))
+        case dpe.PoissonSampledDpEvent() if event.sampling_probability == 1.0:
+            return least_squared(event.event, where)
+    return squared(event, where)[0]
 
 
 def _children(events: object, where: str) -> list[Squared]:

@@ -1,6 +1,5 @@
 """`Shadows`: trained shadow models, what they answer, and which may be used against which."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -12,7 +11,6 @@ from ..fl_core.data.membership import Kind
 from ..fl_core.kernels.base import Kernel, Params, rows_of
 from ..fl_core.kernels.per_record import blocks
 from .membership.outputs import Answers, References
-from .membership.signals import margin
 from .shadow_design import require_same_mix
 
 _RECORDS = 1 << 16  # answers computed at once, and
@@ -48,40 +46,18 @@ class Shadows:
         Raises:
             DesignError: there is no record, or a logit is not finite.
         """
-        return Answers(logits=self._asked(x, y, lambda part: part.logits), labels=y.cpu())
-
-    def binary_answers(self, x: Tensor, y: Tensor) -> Answers:
-        """The same reduced to two classes, 1 for the record's own and 0 for all others together.
-
-        Logits 0 and phi, label 1: phi and the own class's probability are what they were, so
-        attacks that read nothing else (loss, calibrated loss, LiRA, BaVarIA, RMIA) score alike, on
-        2 / classes of the memory. Whether view and references are about the same records can no
-        longer be seen from the labels. Arguments and errors as for `answers`.
-        """
-
-        def reduced(part: Answers) -> Tensor:
-            phi = margin(part)
-            return torch.stack([torch.zeros_like(phi), phi], dim=2)
-
-        return Answers(logits=self._asked(x, y, reduced), labels=torch.ones_like(y.cpu()))
-
-    def _asked(self, x: Tensor, y: Tensor, of: Callable[[Answers], Tensor]) -> Tensor:
-        """float64[K, n, k]: `of` the answers, some models and records at a time."""
         if not len(x):
             raise DesignError("the models were asked about no record")
         some = next(iter(self.params.values()))
         x = (x.to(some.dtype) if x.is_floating_point() else x).to(some.device)
-        y = y.cpu()
         one = self.kernel.outputs(rows_of(self.params, slice(1)), x[:1].unsqueeze(0)).logits
         limit = min(_RECORDS, max(1, _LOGITS // one.shape[2]))
-        width = of(Answers(logits=one.cpu().double(), labels=y[:1])).shape[2]
-        found = torch.empty(len(self), len(x), width, dtype=torch.float64)
+        found = torch.empty(len(self), len(x), one.shape[2], dtype=torch.float64)
         for rows, records in blocks(len(self), len(x), limit):
             own, batch = rows_of(self.params, rows), x[records]
             many = batch.unsqueeze(0).expand(len(self.member[rows]), *batch.shape)
-            logits = self.kernel.outputs(own, many).logits.to("cpu", torch.float64)
-            found[rows, records] = of(Answers(logits=logits, labels=y[records]))
-        return found
+            found[rows, records] = self.kernel.outputs(own, many).logits.to("cpu", torch.float64)
+        return Answers(logits=found, labels=y.cpu())
 
     def references(
         self,

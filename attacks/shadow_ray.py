@@ -4,16 +4,14 @@ The pool goes into Ray's object store once. A process that is lost is started ag
 again for what it had not answered. `pip install 'privassay[ray]'`.
 """
 
-import logging
-import os
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from typing import Any
 
 import torch
 
 from ..accountant.errors import ConfigError
 from ..fl_core.clients import ClientData
+from ..fl_core.engines.ray_start import apart, started, together
 from ..fl_core.kernels.base import Params
 from .shadow_batches import Key
 from .shadow_recipe import Recipe
@@ -26,9 +24,7 @@ class _Trainer:
 
     def __init__(self, pool: tuple[Any, Any], recipe: Recipe, data: ClientData, key: Key) -> None:
         torch.set_num_threads(1)
-        # Ray's store is read-only; torch wants memory of its own.
-        x, y = (torch.from_numpy(part.copy()) for part in pool)
-        self._recipe, self._data, self._key = recipe, replace(data, x=x, y=y), key
+        self._recipe, self._data, self._key = recipe, together(pool, data), key
 
     def train(self, first: int, last: int) -> Params:
         """Models first .. last - 1."""
@@ -50,20 +46,10 @@ def train_on_ray(
     Raises:
         ConfigError: Ray is not installed, or a process was lost again and again.
     """
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # no request leaves
-    try:
-        import ray
-    except ImportError:
-        raise ConfigError(
-            "shards need Ray: pip install 'privassay[ray]', or leave shards out"
-        ) from None
-    started = not ray.is_initialized()
-    if started:
-        ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+    ray, here = started("shards need", "leave shards out")
     actors: list[Any] = []
     try:
-        pool = data.x.numpy(), data.y.numpy()
-        rest = replace(data, x=data.x[:0], y=data.y[:0])
+        pool, rest = apart(data)
         # Put by hand and held to the end: what Ray puts for a call may be gone when it is repeated.
         given = [ray.put(part) for part in (pool, recipe, rest, key)]
         actor: Any = ray.remote(_Trainer).options(max_restarts=_AGAIN, max_task_retries=_AGAIN)
@@ -89,5 +75,5 @@ def train_on_ray(
     finally:
         for one in actors:
             ray.kill(one)
-        if started:
+        if here:
             ray.shutdown()

@@ -29,15 +29,9 @@ def design(
             where the section does not.
 
     Raises:
-        ConfigError: the claim is about more than one record, or no Gaussian noise can satisfy it.
+        ConfigError: no Gaussian noise can satisfy the claim.
     """
     claim, release = audit.claim.claim(), audit.release
-    if claim.unit != "example":
-        raise ConfigError(
-            f'claim.unit = "{claim.unit}", but these mechanisms clip single records: what they '
-            'prove and what is attacked concerns one example.\n  Set unit = "example", or account '
-            f"for all records of a {claim.unit} with `privassay account --group-size`."
-        )
     total = sum(norm**2 for norm in public_norms) ** 0.5
     shares = section.group_norm_share or [norm / total for norm in public_norms]
     return PrototypeDesign(

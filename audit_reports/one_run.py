@@ -8,11 +8,9 @@ the candidates together. Source: Steinke, Nasr & Jagielski, arXiv:2305.08846.
 
 import hashlib
 import json
-import os
 import secrets
 import time
 from collections.abc import Mapping
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -22,20 +20,17 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..accountant import check, jsonio
 from ..accountant.account import account
-from ..accountant.assumption import Assumption
 from ..accountant.claim import PrivacyClaim, as_claim
-from ..accountant.errors import ClaimError, DesignError, RecordError
+from ..accountant.errors import ClaimError, DesignError
 from ..accountant.event_json import to_dict
 from ..attacks.scores import Scores
-from .blackbox import adversary, declared, nothing_proven, plain, seal
+from .blackbox_record import adversary, declared, nothing_proven, plain, seal
 from .containers import joined, size_of, taken
-from .estimators.auc import auc
-from .estimators.clopper_pearson import risk
-from .estimators.estimate import claim_delta, estimate_scores
-from .estimators.one_run_power import one_run_power
-from .estimators.power import RefutablePower
+from .estimators.estimate import claim_delta
+from .one_run_book import Asked, Book, Kit, enter, read, seal_of, write_new
+from .one_run_result import assumptions_about, check_control, one_run_result
 from .record import AuditRecord
-from .results import PROFILE, AttackResult, MechanismResult
+from .results import PROFILE, MechanismResult
 from .stages import array_hash
 from .verdict import judge_black_box
 
@@ -96,11 +91,14 @@ class OneRunAudit:
         self._set(bits.astype(bool), salt, seed, name)
         self._candidates, self._data = candidates, data
 
+    _book: Book
+    _path: Path | None  # of the file that holds the book
+
     def _set(self, included: NDArray[np.bool_], salt: str, seed: int | None, name: str) -> None:
         included.flags.writeable = False
         self.included, self._salt, self.seed, self.name = included, salt, seed, name
         self.seal = seal_of(salt, included)
-        self._spent: dict[str, float] = {}
+        self._book, self._path = Book(), None
 
     @property
     def training_set(self) -> Any:
@@ -113,39 +111,38 @@ class OneRunAudit:
         return joined(self._data, taken(self._candidates, np.flatnonzero(self.included)))
 
     def save(self, path: str | Path) -> None:
-        """Keep the coins (not the data) in a file that only its owner can read; never overwrite."""
-        text = json.dumps(
-            {
-                "kit": "privassay one-run audit",
-                "name": self.name,
-                "seed": self.seed,
-                "salt": self._salt,
-                "included": self.included.astype(int).tolist(),
-                "seal": self.seal,
-            }
-        )
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(handle, "w", encoding="utf-8") as stream:
-            stream.write(text)
+        """Keep the coins (not the data) in a file that only its owner can read; never overwrite.
+
+        From now on the file also counts the verdicts of this kit (`verdict`), so leave it there.
+
+        Raises:
+            DesignError: the kit has a file already; a second one would count on its own.
+        """
+        target = Path(path).resolve()
+        if self._path is not None and not target.exists():
+            raise DesignError(
+                f"this kit is kept in {self._path}, which counts its verdicts; a second file would "
+                "count on its own.\n  Load that one."
+            )
+        coins = self.name, self.seed, self._salt, self.included, self.seal
+        write_new(target, Kit(*coins, self._book))
+        self._path = target
 
     @classmethod
     def load(cls, path: str | Path) -> "OneRunAudit":
         """The kit that `save` wrote; it can give a verdict, but no training set.
 
+        A file of an older version counted no verdicts: its first one now starts the book, and
+        records say that earlier ones are not known.
+
         Raises:
             RecordError: not such a file, or changed since.
         """
-        try:
-            found = json.loads(Path(path).read_text(encoding="utf-8"))
-            included = np.array(found["included"])
-            salt, seed, name, sealed = (found[k] for k in ("salt", "seed", "name", "seal"))
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise RecordError(f"{path} holds no one-run audit: {error!r}") from None
-        if not np.isin(included, (0, 1)).all() or seal_of(salt, included.astype(bool)) != sealed:
-            raise RecordError(f"the coins in {path} do not give their seal: the file was changed")
+        found = read(Path(path))
         kit = cls.__new__(cls)
-        kit._set(included.astype(bool), salt, seed, name)
+        kit._set(found.included, found.salt, found.seed, found.name)
         kit._candidates = kit._data = None
+        kit._book, kit._path = found.book, Path(path).resolve()
         return kit
 
     def verdict(
@@ -178,15 +175,17 @@ class OneRunAudit:
             power: CONSISTENT needs an audit that would have refuted this multiple of the claim.
             attack: how the scores were made, in words.
             share: part of the allowed error 1 - confidence that this verdict may spend. Several
-                attacks, checkpoints or methods on one kit share it; asking again the same is free.
+                attacks, checkpoints, methods or confidences on one kit share it, also over
+                processes that load the same file; asking again the same is free.
             control: the record of another kit: the same claim, attack and method on a run that is
                 known to leak at least `power` times the claim. It must be REFUTED; without it
                 nothing shows that the attack works, and the verdict is never CONSISTENT.
 
         Raises:
             ClaimError: a claim about replaced records.
-            DesignError: not one finite score per candidate, a share that is spent, or a control
-                that is none.
+            DesignError: not one finite score per candidate, a share that is spent, a control that
+                is none, or a kit's file that the verdict cannot be entered into.
+            RecordError: the kit's file was changed.
         """
         start = time.monotonic()
         claim = as_claim(claim)
@@ -230,12 +229,13 @@ class OneRunAudit:
             start=start,
         )
         if control is not None:
-            _check_control(control, claim, result)
-        self._spend(share, [array_hash(values), jsonio.dump(claim), method, guesses, attack])
+            check_control(control, claim, result)
+        asked = [array_hash(values), jsonio.dump(claim), method, guesses, attack, share, confidence]
+        one = self._spend(asked, attack, confidence, share)
         proven = nothing_proven(claim) if event is None else account(
             event, adjacency=claim.adjacency, unit=claim.unit
         )  # fmt: skip
-        assumptions = self._assumptions()
+        assumptions = assumptions_about(self.seal)
         row = MechanismResult(
             name=self.name,
             kind=KIND,
@@ -271,105 +271,28 @@ class OneRunAudit:
                 "made_by": "OneRunAudit",
                 "coins_sha256": self.seal,
                 "salt": self._salt,
-                "verdict_number": len(self._spent),
+                "verdict_number": self._book.number(one),
                 "share_of_the_error": share,
+                "share_spent_before": self._book.before(one),
+                "verdicts_counted": self._counted(),
                 "control_sha256": None if control is None else control.digest,
             },
             start=start,
         )
 
-    def _spend(self, share: float, asked: list[Any]) -> None:
-        """Enter a verdict; the same question may be asked again for nothing."""
-        if not 0.0 < share <= 1.0:
-            raise DesignError(f"share must be in (0, 1], but is {share!r}")
-        name = json.dumps([*asked, share])
-        if name in self._spent:
-            return
-        if sum(self._spent.values()) + share > 1.0 + 1e-12:
-            raise DesignError(
-                f"a verdict with share {share:g} would be number {len(self._spent) + 1} from the "
-                f"same coins, and {sum(self._spent.values()):g} of the allowed error is spent.\n"
-                "  Give every verdict its share= beforehand (0.5 each for two), or make a new kit."
-            )
-        self._spent[name] = share
+    def _spend(self, asked: list[Any], attack: str, confidence: float, share: float) -> Asked:
+        """Enter a verdict into the book; the same question may be asked again for nothing."""
+        question = hashlib.sha256(json.dumps(asked).encode()).hexdigest()
+        one = Asked(question=question, attack=attack, confidence=confidence, share=share)
+        if self._path is None:
+            self._book = self._book.entered(one)
+        else:
+            self._book = enter(self._path, self.seal, one)
+        return one
 
-    def _assumptions(self) -> tuple[Assumption, ...]:
-        return (
-            Assumption(
-                text="Each candidate was included by its own fair coin.",
-                how=f"flipped by the kit; SHA-256 of salt and coins, sealed before: {self.seal}",
-                holds=True,
-            ),
-            Assumption(
-                text="Exactly the kit's training set was trained on, and the scores were made "
-                "without knowing the coins.",
-                how="the caller's word",
-                holds=None,
-            ),
-        )
-
-
-def _check_control(control: AuditRecord, claim: PrivacyClaim, result: AttackResult) -> None:
-    """Raise `DesignError` unless the record shows that this attack refutes this claim."""
-    made = control.resolved.get("made_by") == "OneRunAudit" and control.mechanisms[0].attacks[0]
-    fits = (
-        made
-        and control.verdict.word == "REFUTED"
-        and jsonio.dump(control.claim) == jsonio.dump(claim)
-        and (made.attack, made.bound.method) == (result.attack, result.bound.method)
-        and made.trials <= result.trials
-    )
-    if not fits:
-        raise DesignError(
-            "control must be the record of a one-run audit that REFUTED the claim, by the same "
-            f"attack and method, with no more candidates; it is {control.verdict.word} about "
-            f"{control.claim.text()}"
-        )
-
-
-def seal_of(salt: str, included: NDArray[np.bool_]) -> str:
-    """SHA-256 of the salt and the coins, hexadecimal."""
-    coins = "".join("1" if bit else "0" for bit in included)
-    return hashlib.sha256(f"{salt}:{coins}".encode()).hexdigest()
-
-
-@lru_cache(maxsize=32)
-def _power(canaries: int, text: str, confidence: float, method: str) -> RefutablePower:
-    """`one_run_power`, kept: it simulates."""
-    claim = jsonio.load(PrivacyClaim, json.loads(text))
-    return one_run_power(canaries, claim, confidence=confidence, method=method)
-
-
-def one_run_result(
-    scores: Scores,
-    claim: PrivacyClaim,
-    *,
-    confidence: float,
-    share: float,
-    method: str | None,
-    guesses: tuple[int, int] | None,
-    start: float,
-) -> AttackResult:
-    """The bound of one run's scores as a record's row."""
-    confidence = 1.0 - risk(confidence) * share
-    bound = estimate_scores(
-        scores, claim, confidence=confidence, method=method, guesses=guesses, seed=0
-    )
-    n_in, n_out = scores.values_in.size, scores.values_out.size
-    return AttackResult(
-        attack=scores.attack,
-        adversary=scores.adversary,
-        sees="whatever the scores were computed from",
-        design=scores.design,
-        seed=scores.seed or 0,
-        trials=n_in + n_out,
-        question="trained on against not trained on, for each candidate",
-        optimal=False,
-        attainable_mu=None,
-        error_share=share,
-        auc=auc(scores.values_in, scores.values_out),
-        scores_sha256=array_hash(scores.values_in, scores.values_out),
-        seconds=round(time.monotonic() - start, 3),
-        bound=bound,  # type: ignore[arg-type]  # one_run methods give a GuessBound
-        power=_power(n_in + n_out, jsonio.canonical(jsonio.dump(claim)), confidence, bound.method),
-    )
+    def _counted(self) -> str:
+        if self._path is None:
+            return "by this object, which was not saved"
+        if self._book.whole:
+            return "in the kit's file, from the first one on"
+        return "in the kit's file, which an older version made: earlier ones are not known"

@@ -104,7 +104,7 @@ def trials_for(claim: Any, power: float, confidence: float, max_trials: int) -> 
 
     Twice what a perfect attack needs, since the attack has yet to be learnt.
     """
-    from .blackbox import FIRST, most_guesses
+    from .blackbox_record import FIRST, most_guesses
     from .estimators.one_run_power import e_process_power
 
     trials = 4 * FIRST

@@ -9,7 +9,7 @@ import json
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from ..accountant import jsonio
 from ..accountant.bounds import Interval
@@ -25,7 +25,8 @@ from .results import (
 )
 from .verdict import Verdict
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+R = TypeVar("R")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,8 +141,9 @@ def parse(text: str, *, name: str = "the record") -> AuditRecord:
         raise RecordError(f"{name} is not an audit record: it has no schema_version")
     if data["schema_version"] != SCHEMA_VERSION:
         raise RecordError(
-            f"{name} has schema version {data['schema_version']!r}, this privassay reads "
-            f"{SCHEMA_VERSION}.\n  Use the version named under environment.packages.privassay."
+            f"{name} was written by another version: it has schema version "
+            f"{data['schema_version']!r}, this privassay reads {SCHEMA_VERSION}.\n"
+            "  Use the version named under environment.packages.privassay."
         )
     # Byte for byte: a changed seventeenth digit can still read as the same number.
     try:
@@ -153,7 +155,53 @@ def parse(text: str, *, name: str = "the record") -> AuditRecord:
             f"{name} was changed after it was written: its content does not give its digest.\n"
             "  Nothing in it can be relied on. Ask for the original, or run the audit again."
         )
-    return jsonio.load(AuditRecord, data)
+    return loaded(AuditRecord, data, name=name)
+
+
+def loaded(kind: type[R], data: dict[str, Any], *, name: str) -> R:
+    """The sealed content as this kind of record, with nothing left over and nothing filled in.
+
+    Raises:
+        RecordError: a field is unknown, missing or of another type than is written here.
+    """
+    advice = "\n  Use the version named under environment.packages.privassay and git_revision."
+    try:
+        record = jsonio.load(kind, data)
+    except RecordError as error:
+        raise RecordError(f"{name} was written by another version: {error}{advice}") from None
+    faults = _differences(data, jsonio.dump(record), "")
+    if faults:
+        more = " and others" if len(faults) > 5 else ""
+        raise RecordError(
+            f"{name} was written by another version: {'; '.join(faults[:5])}{more}{advice}"
+        )
+    return record
+
+
+def _differences(found: Any, ours: Any, place: str) -> list[str]:
+    """Where content is not what reading and writing it gives, in words."""
+    if isinstance(found, dict) and isinstance(ours, dict):
+        start = f"{place}." if place else ""
+        return [
+            *(f"unknown field {start}{key}" for key in found if key not in ours),
+            *(f"missing field {start}{key}" for key in ours if key not in found),
+            *(
+                fault
+                for key in found
+                if key in ours
+                for fault in _differences(found[key], ours[key], f"{start}{key}")
+            ),
+        ]
+    if isinstance(found, list) and isinstance(ours, list) and len(found) == len(ours):
+        return [
+            fault
+            for number, pair in enumerate(zip(found, ours, strict=True))
+            for fault in _differences(*pair, f"{place}[{number}]")
+        ]
+    # In Python true equals 1, but it is no number; 1 and 1.0 are the same one.
+    if found != ours or isinstance(found, bool) != isinstance(ours, bool):
+        return [f"{place} is {found!r}, where {ours!r} would be written"]
+    return []
 
 
 def write(record: AuditRecord, path: Path) -> None:

@@ -14,13 +14,15 @@ from ..fl_core.recorder import INDEX
 from ..fl_core.task import Task, build
 from ..mechanisms.base import SeededKey
 from . import declared, hazards, inversion, membership, provenance, utility
+from .limits import limits
 from .record import SCHEMA_VERSION, AuditRecord, parse, write
 from .reporter import Reporter, Silent
 from .results import InversionRow, UtilityRow
 from .row import audit_mechanism, equal_power
-from .stages import Stages
+from .stages import Stages, replaces
 from .sums import NAME, PARTS, listed, write_sums
 from .verdict import overall
+from .without_folders import without_folders
 
 
 def run(
@@ -61,8 +63,10 @@ def run(
     text = json.dumps([resolved, task.hashes, provenance.source_sha256()], sort_keys=True)
     inputs = hashlib.sha256(text.encode()).hexdigest()
     asked = [f"--set {key}={value!r}" for key, value in (overrides or {}).items()]
-    changes = tuple(_without_paths([*asked, *([f"--only {only}"] if only else [])], audit))
-    record = _audit(audit, task, resolved, changes, path, folder, inputs, reporter, start)
+    changes = tuple(without_folders([*asked, *([f"--only {only}"] if only else [])]))
+    # The data are loaded: from here on the audit is what its record shows, and names no folder.
+    audit = config.parse(without_folders(resolved))
+    record = _audit(audit, task, changes, path, folder, inputs, reporter, start)
     write(record, folder / "record.json")
     record = parse(record.text())  # what is rendered is what was written
     from .render.folder import write_report
@@ -106,7 +110,6 @@ def _only(audit: AuditFile, name: str) -> AuditFile:
 def _audit(
     audit: AuditFile,
     task: Task,
-    resolved: dict[str, Any],
     changes: tuple[str, ...],
     path: Path,
     folder: Path,
@@ -121,7 +124,7 @@ def _audit(
         for section in audit.mechanism
     }
     results, transcripts = [], {}
-    _prepare_ledgers(folder, inputs)
+    _prepare_ledgers(folder, inputs, reporter)
     stages = Stages(folder / "stages", inputs, reporter.say)
     for section in audit.mechanism:
         mechanism = mechanisms[section.name]
@@ -166,10 +169,10 @@ def _audit(
         equal_power=equal_power(audit, task),
         inversion=reconstructions,
         hazards=hazards.checklist(claim, results, same_encoder=same_encoder),
-        limits=_limits(audit),
-        given=_without_paths(path.read_text(encoding="utf-8"), audit),
+        limits=limits(audit),
+        given=without_folders(path.read_text(encoding="utf-8-sig")),
         changes=changes,
-        resolved=_without_paths(resolved, audit),
+        resolved=audit.model_dump(mode="json"),
         seed=audit.seed,
         environment=provenance.environment(
             seconds=time.monotonic() - start,
@@ -181,39 +184,11 @@ def _audit(
     return record.sealed()
 
 
-def _without_paths(value: Any, audit: AuditFile) -> Any:
-    """`value` with absolute paths of the audit file cut to their last part: they name users."""
-    if isinstance(value, dict):
-        return {key: _without_paths(item, audit) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_without_paths(item, audit) for item in value]
-    if isinstance(value, str):
-        for path in (audit.data.path, audit.model.backbone):
-            if path is not None and Path(path).is_absolute():
-                value = value.replace(path, Path(path).name)
-    return value
-
-
-def _limits(audit: AuditFile) -> tuple[str, ...]:
-    return (
-        "One pair of neighbouring data sets was tested per mechanism: a real class with and "
-        "without one real record (or as the adjacency says). Other pairs may leak more, up to the "
-        "proven bound.",
-        "The local models are not released and not audited; serving one is a release that the "
-        "claim does not cover.",
-        "Inversion is one attack with one prior; a failed reconstruction shows nothing about "
-        "stronger ones.",
-        "Utility is measured on small public image sets with a packaged encoder; it says nothing "
-        "about other data.",
-        f"Noise is drawn from the published seed {audit.seed}, so that this audit can be repeated. "
-        "Noise of a deployed system must never be.",
-    )
-
-
-def _prepare_ledgers(folder: Path, inputs: str) -> None:
+def _prepare_ledgers(folder: Path, inputs: str, reporter: Reporter) -> None:
     """Make ledger/ of this run; what a run with other inputs left is another system's: removed."""
     ledgers, mark = folder / "ledger", folder / "ledger" / "INPUTS"
     if ledgers.exists() and (not mark.exists() or mark.read_text() != inputs):
+        reporter.say(replaces(folder))
         _forget(folder)
     ledgers.mkdir(parents=True, exist_ok=True)
     partial = mark.with_suffix(".partial")

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ..accountant.claim import PrivacyClaim
 from ..accountant.errors import DesignError
 from ..attacks.scores import Design, Scores
-from .blackbox import adversary
+from .blackbox_record import adversary
 from .estimators.alpha_ledger import AlphaLedger
 from .estimators.bayesian import CredibleInterval
 from .estimators.clopper_pearson import risk

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from ..accountant.claim import PrivacyClaim
 from ..attacks.black_box import Attack, learn
 from ..attacks.black_box.rounding import Rounding
-from .blackbox import (
+from .blackbox_record import (
     FIRST,
     QUESTION,
     SEES,

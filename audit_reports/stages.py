@@ -21,7 +21,9 @@ T = TypeVar("T")
 
 
 class Stages:
-    """Results below `folder`, valid for one `inputs` hash; those of other inputs are removed.
+    """Results below `folder`, valid for one `inputs` hash.
+
+    Those of other inputs are removed as soon as there is a result of these, and not before.
 
     Args:
         folder: where the results are kept.
@@ -34,13 +36,13 @@ class Stages:
         self._inputs = inputs[:16]
         self._say = say
         folder.mkdir(parents=True, exist_ok=True)
-        for old in folder.glob("*.json"):
-            if self._inputs not in old.name:
-                old.unlink()
+        self._others = [old for old in folder.glob("*.json") if self._inputs not in old.name]
+        if self._others:
+            say(replaces(folder.parent))
 
     def json(self, name: str, kind: Any, compute: Callable[[], T]) -> T:
         """`compute()`, or what it gave in an earlier attempt. `kind` is the dataclass or tuple."""
-        path = self._folder / f"{name}-{self._inputs}.json"
+        path = self._path(name)
         try:
             saved = json.loads(path.read_text(encoding="utf-8"))
             if saved["sha256"] == _hash(saved["value"]):
@@ -54,7 +56,21 @@ class Stages:
         result = compute()
         plain = jsonio.dump(result)
         _write(path, json.dumps({"sha256": _hash(plain), "value": plain}).encode())
+        while self._others:
+            self._others.pop().unlink(missing_ok=True)
         return result
+
+    def missing(self, name: str) -> bool:
+        """Whether no earlier attempt got to this; a damaged result is found by `json`."""
+        return not self._path(name).exists()
+
+    def _path(self, name: str) -> Path:
+        return self._folder / f"{name}-{self._inputs}.json"
+
+
+def replaces(folder: Path) -> str:
+    """What is said before results of other inputs go."""
+    return f"replaces the results of another file, or of other options, data or code: {folder}"
 
 
 def _hash(value: Any) -> str:

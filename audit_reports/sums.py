@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+from collections.abc import Collection
 from pathlib import Path
 
 from ..accountant.errors import RecordError
@@ -12,16 +13,17 @@ PARTS = ("ledger", "transcripts", "figures", "tables", "stages")  # folders that
 _PRODUCT = {"record.json", "report.html", "report.pdf", *PARTS} - {"stages"}
 
 
-def write_sums(folder: Path) -> None:
-    """Hash every file of the run."""
-    lines = [f"{_hash(path)}  {path.relative_to(folder).as_posix()}\n" for path in _files(folder)]
+def write_sums(folder: Path, product: Collection[str] = _PRODUCT) -> None:
+    """Hash every file of the run; `product` are its files and folders."""
+    files = _files(folder, product)
+    lines = [f"{_hash(path)}  {path.relative_to(folder).as_posix()}\n" for path in files]
     partial = folder / (NAME + ".partial")
     partial.write_text("".join(lines), encoding="utf-8")
     os.replace(partial, folder / NAME)
 
 
-def check_sums(folder: Path) -> int:
-    """Number of files that match.
+def check_sums(folder: Path, required: Collection[str] = REQUIRED) -> int:
+    """Number of files that match; `required` must be among them.
 
     Raises:
         RecordError: a file is missing or was changed, or there is no list of sums.
@@ -29,10 +31,10 @@ def check_sums(folder: Path) -> int:
     try:
         lines = (folder / NAME).read_text(encoding="utf-8").splitlines()
     except FileNotFoundError:
-        raise RecordError(f"{folder} has no {NAME}; it is not a finished run") from None
+        raise RecordError(f"{folder} has no {NAME}; it is not finished") from None
     except UnicodeDecodeError:
         raise RecordError(f"{NAME} is not text; it was changed after the run") from None
-    missing = REQUIRED - {line.partition("  ")[2] for line in lines}
+    missing = set(required) - {line.partition("  ")[2] for line in lines}
     if missing:
         raise RecordError(f"{NAME} does not cover {', '.join(sorted(missing))}")
     root = folder.resolve()
@@ -57,12 +59,12 @@ def listed(folder: Path) -> list[str]:
     return [name for name in names if name and root in (folder / name).resolve().parents]
 
 
-def _files(folder: Path) -> list[Path]:
+def _files(folder: Path, product: Collection[str]) -> list[Path]:
     return sorted(
         path
         for path in folder.rglob("*")
         if path.is_file()
-        and path.relative_to(folder).parts[0] in _PRODUCT
+        and path.relative_to(folder).parts[0] in product
         and path.suffix != ".partial"
     )
 

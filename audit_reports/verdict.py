@@ -8,18 +8,15 @@ cannot show it, so an absence of evidence is always printed with the power of th
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol, get_args
+from typing import Literal, get_args
 
 from ..accountant.assumption import Assumption
 from ..accountant.bounds import ProvenBound
 from ..accountant.claim import PrivacyClaim
-from ..accountant.conversions import zcdp
-from ..accountant.errors import ClaimError
-from .estimators.bound import EmpiricalBound
-from .estimators.guess_bound import GuessBound
-from .estimators.power import RefutablePower
 from .estimators.tradeoff import TradeOff
 from .text import at_least, at_most
+from .verdict_reasons import Measured, exceeds, refutation, within
+from .verdict_reasons import caveats as caveats_of
 
 Word = Literal["INVALID", "UNSUPPORTED", "REFUTED", "INCONCLUSIVE", "CONSISTENT"]
 WORDS: tuple[Word, ...] = get_args(Word)  # from worst to best
@@ -51,21 +48,6 @@ class Verdict:
     caveats: tuple[str, ...] = ()
 
 
-class Measured(Protocol):
-    """What the verdict needs of an attack's result."""
-
-    @property
-    def attack(self) -> str: ...  # noqa: D102
-    @property
-    def adversary(self) -> str: ...  # noqa: D102
-    @property
-    def bound(self) -> EmpiricalBound | GuessBound: ...  # noqa: D102
-    @property
-    def power(self) -> RefutablePower: ...  # noqa: D102
-    @property
-    def optimal(self) -> bool: ...  # noqa: D102
-
-
 def judge(
     claim: PrivacyClaim,
     *,
@@ -88,7 +70,7 @@ def judge(
     """
     inside = [m for m in measured if m.adversary in claim.adversaries]
     broken = [a for a in assumptions if a.holds is False]
-    caveats = _caveats(claim, assumptions, measured)
+    caveats = caveats_of(claim, assumptions, measured)
     if releases == 0:
         return _verdict("INVALID", "nothing was released under a ledger", [], caveats)
 
@@ -98,8 +80,8 @@ def judge(
     if proven is None:
         unsupported.append("no accountant proves anything about the released event")
     elif not claim.is_proven_by(proven):
-        unsupported.append(_exceeds(claim, proven))
-    refuted = [_refutation(claim, m) for m in inside if m.bound.refutes(claim)]
+        unsupported.append(exceeds(claim, proven))
+    refuted = [refutation(claim, m) for m in inside if m.bound.refutes(claim)]
     if unsupported:
         return _verdict(
             "UNSUPPORTED",
@@ -130,7 +112,7 @@ def judge(
         return _verdict(
             "INCONCLUSIVE", f"the audit has too little power: {reason}", [reason], caveats
         )
-    assert_proven = "the proven bound" if proven is None else _within(claim, proven)
+    assert_proven = "the proven bound" if proven is None else within(claim, proven)
     return _verdict(
         "CONSISTENT",
         f"{assert_proven}; no attack refutes the claim, and {power}, "
@@ -163,18 +145,18 @@ def judge_black_box(
         control: True if the same attack refuted a system that leaks `power_multiple` times the
             claim; False if no such control is needed; None if it is needed and missing.
     """
-    caveats = _caveats(claim, assumptions, measured)
+    caveats = caveats_of(claim, assumptions, measured)
     unsupported = []
     if proven is not None and claim.event is None:
         if not claim.is_proven_by(proven):
-            unsupported.append(_exceeds(claim, proven))
+            unsupported.append(exceeds(claim, proven))
         unsupported += [
             f"the {m.attack} attack shows more than the declared event allows: the mechanism does "
             "not implement it, so accounting proves nothing"
             for m in measured
             if m.bound.contradicts(TradeOff.of(proven))
         ]
-    refuted = [_refutation(claim, m) for m in measured if m.bound.refutes(claim)]
+    refuted = [refutation(claim, m) for m in measured if m.bound.refutes(claim)]
     if unsupported:
         return _verdict(
             "UNSUPPORTED",
@@ -219,12 +201,12 @@ def judge_black_box(
         return _verdict(
             "INCONCLUSIVE", f"no attack refutes {claim.text()}, but {reason}", [reason], caveats
         )
-    within = "the claim is the declared event" if claim.event else _within(claim, proven)
+    proof = "the claim is the declared event" if claim.event else within(claim, proven)
     return _verdict(
         "CONSISTENT",
-        f"{within}; no attack refutes the claim, the attack found mu >= {at_least(found)}, and "
+        f"{proof}; no attack refutes the claim, the attack found mu >= {at_least(found)}, and "
         f"{design}",
-        [within, design],
+        [proof, design],
         caveats,
     )
 
@@ -265,83 +247,3 @@ def _verdict(word: Word, sentence: str, reasons: Sequence[str], caveats: Sequenc
         reasons=tuple(reasons),
         caveats=tuple(caveats[:3]),
     )
-
-
-def _terms(claim: PrivacyClaim) -> tuple[str, float, float]:
-    """('mu' or 'epsilon', claimed value, delta at which epsilon is printed)."""
-    delta = 1e-5 if claim.delta is None else claim.delta
-    if claim.mu is not None:
-        return "mu", claim.mu, delta
-    if claim.epsilon is not None:
-        return "epsilon", claim.epsilon, delta
-    if claim.profile:
-        epsilon, delta = min(claim.profile, key=lambda pair: pair[0])
-        return "epsilon", epsilon, delta
-    raise ClaimError("the claim has no single number to compare with")
-
-
-def _exceeds(claim: PrivacyClaim, proven: ProvenBound) -> str:
-    if claim.rho is not None:
-        return (
-            f"exact accounting gives rho >= {at_least(zcdp(proven).lower)}, claimed {claim.rho:g}"
-        )
-    name, claimed, delta = _terms(claim)
-    value = proven.mu.lower if name == "mu" else proven.epsilon(delta).lower
-    at = "" if name == "mu" else f" at delta {delta:g}"
-    if math.isinf(value):
-        return "the release has no privacy guarantee at all"
-    if value <= claimed:
-        upper = proven.mu.upper if name == "mu" else proven.epsilon(delta).upper
-        return (
-            f"exact accounting gives {name} between {value!r} and {upper!r}{at}: that it is within "
-            f"the claimed {claimed!r} is not proven"
-        )
-    return f"exact accounting gives {name} >= {at_least(value)}{at}, above the claimed {claimed:g}"
-
-
-def _within(claim: PrivacyClaim, proven: ProvenBound) -> str:
-    if claim.rho is not None:
-        return f"exact accounting gives rho <= {at_most(zcdp(proven).upper)}, claimed {claim.rho:g}"
-    name, claimed, delta = _terms(claim)
-    value = proven.mu.upper if name == "mu" else proven.epsilon(delta).upper
-    at = "" if name == "mu" else f" at delta {delta:g}"
-    return f"exact accounting gives {name} <= {at_most(value)}{at}, within the claimed {claimed:g}"
-
-
-def _refutation(claim: PrivacyClaim, measured: Measured) -> str:
-    bound = measured.bound
-    if claim.is_curve and bound.mu_lower is not None:
-        shown = f"mu >= {at_least(bound.mu_lower)} against {at_most(claim.gaussian_mu().upper)}"
-        shown += " claimed"
-    elif claim.epsilon is not None:
-        shown = f"epsilon >= {at_least(bound.epsilon_lower)} at delta {bound.delta:g} claimed"
-    else:
-        shown = "more than the claimed curve allows"
-        if isinstance(bound, GuessBound):
-            shown = f"{bound.correct} of {bound.guesses} guesses right, {shown}"
-        elif (point := bound.beyond(claim)) is not None:
-            shown = (
-                f"TPR >= {at_least(point[1])} at FPR <= {at_most(point[0])}, where the claim "
-                f"allows at most {at_most(point[2])}"
-            )
-    return (
-        f"the {measured.attack} attack of the {measured.adversary} shows {shown}, "
-        f"at confidence {bound.confidence:.4g}"
-    )
-
-
-def _caveats(
-    claim: PrivacyClaim, assumptions: Sequence[Assumption], measured: Sequence[Measured]
-) -> list[str]:
-    unchecked = [a.text for a in assumptions if a.holds is None]
-    outside = sorted({m.adversary for m in measured if m.adversary not in claim.adversaries})
-    caveats = []
-    if outside:
-        caveats.append(
-            f"The claim does not cover the {', '.join(outside)}; those results refute nothing."
-        )
-    if unchecked:
-        caveats.append("Not checked: " + " ".join(unchecked))
-    if not claim.unprotected:
-        caveats.append("Which quantities are treated as public is not stated.")
-    return caveats

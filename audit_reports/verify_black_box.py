@@ -7,7 +7,7 @@ from ..accountant.account import account
 from ..accountant.errors import RecordError
 from ..accountant.event_json import from_dict
 from ..accountant.gaussian import epsilon_interval
-from .blackbox import nothing_proven
+from .blackbox_record import nothing_proven
 from .estimators.bound import EmpiricalBound
 from .estimators.clopper_pearson import risk
 from .estimators.e_process import EProcess
@@ -58,6 +58,7 @@ def check_row(record: "AuditRecord", row: "MechanismResult") -> None:
         raise RecordError(
             f"{row.name}: one attack may spend the allowed error, and no more than it"
         )
+    _check_share(record, row.attacks[0])
     for attack in row.attacks:
         name = f"{row.name}/{attack.attack}"
         share = 1.0 - attack.bound.confidence
@@ -85,6 +86,17 @@ def _control(record: "AuditRecord") -> bool | None:
     if record.resolved["made_by"] != "OneRunAudit":
         return False
     return True if record.resolved.get("control_sha256") else None
+
+
+def _check_share(record: "AuditRecord", attack: "AttackResult") -> None:
+    """That a one-run audit spent no more than its kit had left, as far as the record says."""
+    given = record.resolved.get("share_of_the_error", attack.error_share)
+    before = record.resolved.get("share_spent_before", 0.0)  # not in older records
+    if given != attack.error_share or before < 0.0 or before + given > 1.0 + 1e-12:
+        raise RecordError(
+            f"the attack spends {attack.error_share:g} of the allowed error, but the record says "
+            f"{given:g}, after {before:g} was spent on the same coins"
+        )
 
 
 def _check_guesses(name: str, bound: GuessBound) -> None:

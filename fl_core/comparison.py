@@ -4,7 +4,6 @@ TOML in the style of an audit file, with the same sections where they mean the s
 not chosen here: every comparison has them (`comparison_variants.py`).
 """
 
-import tomllib
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -15,8 +14,9 @@ from ..accountant.adjacency import Adjacency, Unit
 from ..accountant.errors import ConfigError
 from ..mechanisms import catalog
 from . import config
-from .config import Count, DataSection, ModelSection, Positive, Section
+from .config import Count, DataSection, ModelSection, Positive, Rounds, Section, Seed, Width
 from .config_errors import explain
+from .config_file import override, read
 
 F = TypeVar("F", bound=Section)
 
@@ -75,12 +75,12 @@ class ReleaseSection(config.ReleaseSection):
 class TrainingSection(Section):
     """[training]: what each client does in every round, by AdamW."""
 
-    local_epochs: Count = 2
+    local_epochs: Rounds = 2
     batch_size: Count = 256
     learning_rate: Positive = 1e-3
     weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 5e-4
-    adapter_width: Count = 64
-    hidden_width: Count = 64
+    adapter_width: Width = 64
+    hidden_width: Width = 64
 
 
 class CompareSection(Section):
@@ -88,7 +88,7 @@ class CompareSection(Section):
 
     methods: Annotated[list[str], Field(min_length=1)]
     mechanisms: Annotated[list[str], Field(min_length=1)]
-    epsilons: Annotated[list[Positive], Field(min_length=1)]
+    epsilons: Annotated[list[Positive], Field(min_length=1, max_length=100)]
     seeds: Annotated[int, Field(ge=5, le=1000)] = 5
     distillation: bool = False
 
@@ -127,7 +127,7 @@ class ComparisonFile(Section):
     """The whole file. [method.NAME] changes numbers of a method."""
 
     title: str
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Seed = 0
     claim: ClaimSection
     data: DataSection
     model: ModelSection = ModelSection()
@@ -182,18 +182,11 @@ def content(path: Path, overrides: dict[str, Any] | None = None) -> dict[str, An
     Raises:
         ConfigError: the file cannot be read, or is not TOML.
     """
-    try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise ConfigError(
-            f"{path} cannot be read: {reason}.\n  Give a comparison file (TOML), such as "
-            "examples/vpdr_digits.toml."
-        ) from None
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise ConfigError(f"{path} is not valid TOML: {error}") from None
+    wanted = "a comparison file (TOML), such as examples/vpdr_digits.toml"
+    missing = f"{path} cannot be read: there is no such file.\n  Give {wanted}."
+    data = read(path, wanted=wanted, missing=missing)
     for key, value in (overrides or {}).items():
-        config._override(data, key, value)
+        override(data, key, value)
     return data
 
 

@@ -5,11 +5,18 @@ what may be written. A wrong file gives one message with all that is wrong in it
 """
 
 import math
-import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from ..accountant import check
 from ..accountant.adjacency import Adjacency, Unit
@@ -17,11 +24,34 @@ from ..accountant.claim import NOT_STATED, AdversaryName, PrivacyClaim
 from ..accountant.errors import ConfigError
 from ..mechanisms import catalog
 from .config_errors import explain
+from .config_file import override, read
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Count = Annotated[int, Field(ge=1, le=1_000_000_000)]
+# Upper limits are far above what anybody runs; beyond them no machine has the room or the time.
+Count = Annotated[int, Field(ge=1, le=1_000_000)]
+Clients = Annotated[int, Field(ge=1, le=100_000)]
+Rounds = Annotated[int, Field(ge=1, le=100_000)]
+Width = Annotated[int, Field(ge=1, le=16_384)]
+Divisor = Annotated[int, Field(ge=1, le=1_000_000_000)]  # a number only: nothing has this size
+Label = Annotated[int, Field(ge=0, lt=1_000_000)]  # number of a class, from 0
+Seed = Annotated[int, Field(ge=0, lt=2**63)]  # as whole numbers of TOML are
 RESERVED = ("local-only", "random-prototypes")  # variants that the comparison adds by itself
 VerdictWord = Literal["INVALID", "UNSUPPORTED", "REFUTED", "INCONCLUSIVE", "CONSISTENT"]
+AttackName = Literal["informed_linear", "prototype_distance"]
+RUNNABLE: tuple[str, ...] = get_args(AttackName)  # attacks that a run can give what they need
+_NORMS = (1e-15, 1e15)  # in float32, with squares and room for the noise
+_LARGEST = 1e6  # as an epsilon or a mu: beyond it any output gives everything away
+
+
+def _has_room(value: float) -> float:
+    if not _NORMS[0] <= value <= _NORMS[1]:
+        raise ValueError(
+            f"must lie in [{_NORMS[0]:g}, {_NORMS[1]:g}], but is {value:g}; scale the features"
+        )
+    return value
+
+
+Norm = Annotated[Positive, AfterValidator(_has_room)]
 
 
 class Section(BaseModel):
@@ -44,9 +74,30 @@ class ClaimSection(Section):
     unprotected: list[str] = []
     source: str = NOT_STATED
 
+    @field_validator("unit")
+    @classmethod
+    def _is_example(cls, unit: Unit) -> Unit:
+        """The mechanisms prove, and the attacks test, something about one record alone."""
+        if unit != "example":
+            raise ValueError(
+                "these mechanisms clip single records: what they prove and what is attacked "
+                'concerns one example; write unit = "example", or account for all records of a '
+                f"{unit} with `privassay account --group-size`"
+            )
+        return unit
+
     @model_validator(mode="after")
     def _is_a_claim(self) -> "ClaimSection":
         self.claim()
+        if self.epsilon is not None and not 0.0 < (self.delta or 0.0) < 1.0:
+            raise ValueError(
+                f"delta must be a number strictly between 0 and 1, but is {self.delta!r}: Gaussian "
+                "noise gives no pure differential privacy, and delta = 1 claims nothing"
+            )
+        for name in ("epsilon", "mu"):
+            value = getattr(self, name)
+            if value is not None and value > _LARGEST:
+                raise ValueError(f"{name} = {value:g} claims nothing; give at most {_LARGEST:g}")
         return self
 
     def claim(self) -> PrivacyClaim:
@@ -63,10 +114,10 @@ class DataSection(Section):
 
     source: Literal["digit_domains", "optdigits", "folder"]
     path: str | None = None
-    clients: Count = 4
+    clients: Clients = 4
     train_per_class: Count = 60
     test_per_class: Count = 20
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Seed = 0
 
     @model_validator(mode="after")
     def _path_goes_with_folder(self) -> "DataSection":
@@ -80,28 +131,37 @@ class ModelSection(Section):
 
     backbone: str = "efficientnet-lite0"
     image_size: Annotated[int, Field(ge=8, le=512)] | None = None
-    dimensions: Annotated[int, Field(ge=2)] = 160
-    public_images: Annotated[int, Field(ge=2)] = 512
+    dimensions: Annotated[int, Field(ge=2, le=16_384)] = 160
+    public_images: Annotated[int, Field(ge=2, le=100_000)] = 512
+
+    @model_validator(mode="after")
+    def _public_images_span(self) -> "ModelSection":
+        if self.dimensions >= self.public_images:
+            raise ValueError(
+                f"dimensions must be below public_images, but is {self.dimensions}: "
+                f"{self.public_images} public images span at most {self.public_images - 1}"
+            )
+        return self
 
 
 class ReleaseSection(Section):
     """[release]: public parameters of the prototypes. Groups are leading and other dimensions."""
 
-    rounds: Count = 5
-    clip_norm: Positive
-    public_count: Count
+    rounds: Rounds = 5
+    clip_norm: Norm
+    public_count: Divisor
     leading_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.3
 
 
 class TrainingSection(Section):
     """[training]: what each client does between the rounds."""
 
-    local_epochs: Count = 2
+    local_epochs: Rounds = 2
     batch_size: Count = 64
     learning_rate: Positive = 0.05
     prototype_weight: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1.0
-    adapter_width: Count = 32
-    seeds: Annotated[int, Field(ge=2)] = 5
+    adapter_width: Width = 32
+    seeds: Annotated[int, Field(ge=2, le=1_000)] = 5
 
 
 class MechanismSection(Section):
@@ -112,7 +172,7 @@ class MechanismSection(Section):
     description: str = ""
     group_norm_share: Annotated[list[float], Field(min_length=2, max_length=2)] | None = None
     noise_ratio: Annotated[float, Field(ge=1, allow_inf_nan=False)] | None = None
-    noise_stddevs: Annotated[list[Positive], Field(min_length=1, max_length=2)] | None = None
+    noise_stddevs: Annotated[list[Norm], Field(min_length=1, max_length=2)] | None = None
     expect: VerdictWord | None = None
 
     @field_validator("kind")
@@ -140,10 +200,20 @@ class MechanismSection(Section):
 class AttackSection(Section):
     """[[attack]]: a membership attack; the error budget is shared equally unless given."""
 
-    name: Literal["informed_linear", "prototype_distance"]
+    name: AttackName
     adversary: Literal["server", "peer", "outsider"]
     trials: Annotated[int, Field(ge=100, le=100_000)] = 5000
     error_share: Annotated[float, Field(gt=0, le=1)] | None = None
+
+    @field_validator("name", mode="before")
+    @classmethod
+    def _can_be_run(cls, name: Any) -> Any:
+        if name not in RUNNABLE:
+            raise ValueError(
+                f"must be {check.suggest(name, RUNNABLE)}; other attacks of `privassay list "
+                "attacks` need what a run does not have, and are called from Python"
+            )
+        return name
 
 
 class EstimateSection(Section):
@@ -152,7 +222,7 @@ class EstimateSection(Section):
     confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
     method: Literal["band", "split"] = "band"
     target_client: str | None = None
-    target_class: Annotated[int, Field(ge=0)] = 0
+    target_class: Label = 0
 
 
 class GateSection(Section):
@@ -165,7 +235,7 @@ class InversionSection(Section):
     """[inversion]: reconstruct images from the released prototypes of one client."""
 
     client: str
-    classes: Annotated[list[int], Field(min_length=1, max_length=4)]
+    classes: Annotated[list[Label], Field(min_length=1, max_length=4)]
     mechanisms: Annotated[list[str], Field(max_length=4)] = []
     steps: Annotated[int, Field(ge=1, le=5000)] = 150
 
@@ -174,13 +244,13 @@ class AuditFile(Section):
     """The whole file."""
 
     title: str
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Seed = 0
     claim: ClaimSection
     data: DataSection
     model: ModelSection = ModelSection()
     release: ReleaseSection
     training: TrainingSection = TrainingSection()
-    mechanism: Annotated[list[MechanismSection], Field(min_length=1)]
+    mechanism: Annotated[list[MechanismSection], Field(min_length=1, max_length=100)]
     attack: Annotated[list[AttackSection], Field(min_length=1)]
     estimate: EstimateSection = EstimateSection()
     gate: GateSection = GateSection()
@@ -216,21 +286,13 @@ def load(path: Path, overrides: dict[str, Any] | None = None) -> AuditFile:
     Raises:
         ConfigError: the file cannot be read, is not TOML, or something in it is wrong.
     """
-    try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ConfigError(f"there is no file {path}. `privassay init` writes one.") from None
-    except IsADirectoryError:
-        raise ConfigError(f"{path} is a folder; give an audit file (TOML)") from None
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise ConfigError(f"{path} cannot be read: {reason}") from None
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{path} is not valid TOML: {error}") from None
-    except RecursionError:
-        raise ConfigError(f"{path} is not valid TOML: it is nested too deeply") from None
+    data = read(
+        path,
+        wanted="an audit file (TOML)",
+        missing=f"there is no file {path}. `privassay init` writes one.",
+    )
     for key, value in (overrides or {}).items():
-        _override(data, key, value)
+        override(data, key, value)
     return parse(data, name=str(path))
 
 
@@ -246,13 +308,3 @@ def parse(data: dict[str, Any], *, name: str = "the audit file") -> AuditFile:
         lines = dict.fromkeys(explain(dict(e), AuditFile) for e in error.errors())
         raise ConfigError(f"{name} is not a valid audit file:\n  " + "\n  ".join(lines)) from None
     return audit
-
-
-def _override(data: dict[str, Any], key: str, value: Any) -> None:
-    *sections, last = key.split(".")
-    for section in sections:
-        inner = data.setdefault(section, {})
-        if not isinstance(inner, dict):
-            raise ConfigError(f"--set {key}: {section} is not a section with keys")
-        data = inner
-    data[last] = value

@@ -6,6 +6,7 @@ from typing import Any, get_args
 from pydantic import BaseModel
 
 from ..mechanisms import catalog
+from .config_file import shown
 
 
 def explain(error: dict[str, Any], model: type[BaseModel]) -> str:
@@ -28,13 +29,14 @@ def explain(error: dict[str, Any], model: type[BaseModel]) -> str:
         return f"{where}: has the wrong form{_form(place, model)}"
     message = error["msg"].removeprefix("Value error, ")
     given = error.get("input")
-    text = repr(given)
-    text = text if len(text) <= 80 else f"{text[:80]}..."
-    shown = "" if isinstance(given, dict | list) else f", but is {text}"
+    text = shown(given, 80)
+    # Our own validators have said it already.
+    said = isinstance(given, dict | list) or ", but is " in message
+    but = "" if said else f", but is {text}"
     if error["type"] == "literal_error":
         close = difflib.get_close_matches(str(given), _choices(place, model), n=1)
-        shown += f" (did you mean {close[0]!r}?)" if close else ""
-    return f"{where}: {message}{shown}"
+        but += f" (did you mean {close[0]!r}?)" if close else ""
+    return f"{where}: {message}{but}"
 
 
 def _form(place: tuple[Any, ...], model: type[BaseModel]) -> str:

@@ -55,7 +55,6 @@ class LineTable:
         plan: where the line is.
         nodes: number of nodes on it.
         work: nodes of z times nodes of x.
-        cancellation: sum |g| / |sum g| at the target, by which rounding errors are magnified.
     """
 
     def __init__(self, composition: Composition, direction: Direction, plan: Plan) -> None:
@@ -98,7 +97,6 @@ class LineTable:
         self._tail = math.inf
         if 0.0 < start < math.inf and step > 0.0 and error < abs(found):
             self._tail = tail(lines, mu2, start=start, step=step, log_goal=goal) * (1.0 + 1e-9)
-        self.cancellation = step / math.pi * float(np.abs(self._g).sum()) / max(abs(found), 1e-300)
 
     def _fill(self, grids: Sequence["_Grid"], mu2: float) -> None:
         lam, plan = self.plan.lam, self.plan

@@ -20,6 +20,7 @@ from .subsampled import Array
 
 LogDelta = Callable[[Array], tuple[Array, Array]]
 _POINTS = 401
+_NORMAL = 2.3e-308  # below, numbers lose digits
 
 
 def tpr_interval(log_delta: LogDelta, fpr: float) -> tuple[float, float]:
@@ -52,6 +53,8 @@ def tpr_interval(log_delta: LogDelta, fpr: float) -> tuple[float, float]:
         half *= 0.05
         if high - low <= 1e-12 * high:
             break
+    if fpr < _NORMAL:  # products with it have an error that no relative bound covers
+        return fpr, high
     return min(low, high), high
 
 
@@ -59,7 +62,7 @@ def _enclose(log_delta: LogDelta, epsilon: Array, fpr: float) -> tuple[float, fl
     # (lower, upper, the epsilon of the upper end)
     epsilon = np.unique(epsilon)
     logs = log_delta(epsilon)
-    low = np.exp(logs[0]) * (1.0 - 8.0 * UNIT)
+    low = np.maximum(np.exp(logs[0]) * (1.0 - 8.0 * UNIT) - 5e-324, 0.0)
     high = np.exp(logs[1]) * (1.0 + 8.0 * UNIT) + 5e-324
     y = np.exp(epsilon)
     total = (y * fpr + high) * (1.0 + 16.0 * UNIT)

@@ -165,23 +165,6 @@ def random_allocation(mu: float, steps: int, *, log_size: int = 20) -> Allocatio
     )
 
 
-def random_allocation_of(
-    mu: float, steps: int, chosen: int, *, log_size: int = 20
-) -> tuple[RandomAllocationUpper, int]:
-    """(pair, number of uses) that dominate `chosen` of `steps` steps. Upper only.
-
-    A uniform choice of k of t steps is a uniform partition into k blocks with one choice in each;
-    by joint convexity k uses of one-of-(t/k) dominate. k must divide t.
-    """
-    check.count(steps=steps, chosen=chosen)
-    if steps % chosen:
-        raise ParameterError(
-            f"chosen must divide steps, but {chosen} does not divide {steps}; round steps down to "
-            "a multiple: fewer steps hide less, so that is a valid, larger bound"
-        )
-    return RandomAllocationUpper(mu, steps // chosen, log_size), chosen
-
-
 def _check(mu: float, steps: int, log_size: int, tail: float) -> None:
     check.positive(mu=mu)
     check.count(steps=steps, log_size=log_size)

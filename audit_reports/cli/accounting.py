@@ -7,6 +7,7 @@ import typer
 
 from ...accountant.adjacency import Adjacency, Unit
 from ...accountant.errors import ConfigError
+from .event_file import read_event
 from .output import Json, print_json
 
 _Adjacency = typer.Option("add-remove", help="add-remove, replace-one or zero-out.")
@@ -74,7 +75,7 @@ def account(
                 "unit": bound.unit,
                 "group_size": group_size,
                 "delta": at,
-                "mu": bound.mu,
+                **_mu(bound, event),
                 "method": bound.method,
                 "epsilon": certified_epsilon(event, bound, at) if certify else bound.epsilon(at),
                 "epsilon_by_direction": bound.by_direction(at) if 0.0 < at < 1.0 else {},
@@ -93,8 +94,9 @@ def account(
             mu, epsilon = row["mu"], row["epsilon"]
             typer.echo(
                 f"{row['name']}: epsilon in [{at_least(epsilon.lower, 10)}, "
-                f"{at_most(epsilon.upper, 10)}] at delta {row['delta']:g}, mu <= "
-                f"{at_most(mu.upper, 10)}; {row['adjacency']}, one {row['unit']}"
+                f"{at_most(epsilon.upper, 10)}] at delta {row['delta']:g}"
+                + ("" if mu is None else f", mu <= {at_most(mu.upper, 10)}")
+                + f"; {row['adjacency']}, one {row['unit']}"
                 + (f", groups of {group_size}" if group_size > 1 else "")
                 + ("; certified in ball arithmetic" if certify else f"; {row['method']}")
             )
@@ -157,7 +159,8 @@ def calibrate(
     bound = account_event(event(found), adjacency=adjacency, unit=unit, group_size=group_size)
     at = 1e-5 if delta is None else delta
     if as_json:
-        result = {"noise_multiplier": found, "mu": _plain(bound.mu), "delta": at}
+        named = {name: _plain(value) for name, value in _mu(bound, event(found)).items()}
+        result = {"noise_multiplier": found, **named, "delta": at}
         result |= {"epsilon": _plain(bound.epsilon(at)), "rounds": rounds, "rate": rate}
         print_json(result | {"advantage": _plain(bound.advantage())})
         return
@@ -200,7 +203,7 @@ def _events(
             )
         return _from_audit_file(file)
     if file is not None:
-        name, event = file.name, _from_json(file)
+        name, event = file.name, read_event(file)
     elif noise_multiplier is not None:
         if noise_stddev or norm_bound or joint_norm_bound is not None:
             raise ConfigError(
@@ -213,6 +216,12 @@ def _events(
         event = GroupwiseGaussianDpEvent(noise_stddev, norm_bound, joint_norm_bound)
     if rate is not None:
         check.probability(rate=rate)
+        if file is not None and not _is_release(event):
+            raise ConfigError(
+                f"--rate is the sampling rate of each release, but {file.name} holds several, "
+                "which one sample for all of them would leave correlated.\n  Write "
+                "PoissonSampledDpEvent around each release in the file, and leave --rate out."
+            )
         event = dpe.PoissonSampledDpEvent(rate, event)
     if rounds is not None:
         check.count(rounds=rounds)
@@ -220,15 +229,48 @@ def _events(
     return {name: event}, asked
 
 
-def _from_json(file: Path) -> Any:
-    import json
+def _mu(bound: Any, event: Any) -> dict[str, Any]:
+    """The bound's mu; for what is sampled, an upper end under a name that says what it is.
 
-    from ...accountant.event_json import from_dict
+    No Gaussian curve is near that of sampled releases: the least mu that is proven above it is that
+    of the releases without sampling, far above what epsilon suggests.
+    """
+    if bound.method.split(",")[0] == "gaussian" or not _is_amplified(event):
+        return {"mu": bound.mu}
+    return {"mu": None, "mu_upper_without_amplification": bound.mu.upper}
 
-    try:
-        return from_dict(json.loads(file.read_text(encoding="utf-8")))
-    except (OSError, ValueError, RecursionError) as error:
-        raise ConfigError(f"{file} cannot be read as an event: {error}") from None
+
+def _is_amplified(event: Any) -> bool:
+    """Whether some release in the tree is of a random sample, or shuffled."""
+    import dp_accounting.dp_event as dpe
+
+    from ...accountant import events
+    from ...accountant.rebuild import rebuilt
+
+    found = []
+
+    def look(value: Any) -> Any:
+        match value:
+            case dpe.PoissonSampledDpEvent():
+                found.append(0.0 < value.sampling_probability < 1.0)
+            case (
+                dpe.SampledWithoutReplacementDpEvent()
+                | dpe.SampledWithReplacementDpEvent()
+                | events.RandomAllocationDpEvent()
+                | events.ShuffledDpEvent()
+            ):
+                found.append(True)
+        return value
+
+    rebuilt(event, look)
+    return any(found)
+
+
+def _is_release(event: Any) -> bool:
+    """Whether this is one release: no event inside it is another."""
+    from ...accountant.event_json import to_dict
+
+    return not {"event", "events"} & to_dict(event).keys()
 
 
 def _from_audit_file(file: Path) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -2,7 +2,6 @@
 
 import importlib
 import importlib.util
-import json
 import sys
 import traceback
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 import typer
 
 from ...accountant.errors import AuditError, ClaimError, ConfigError, DesignError
+from .event_file import read_event
 from .output import Json, Quiet, Terminal, print_json
 
 Adjacency = typer.Option(..., help="add-remove, replace-one or zero-out.")
@@ -64,7 +64,7 @@ def audit_mechanism(
 
     if out is not None and out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ConfigError(f"{out} is not empty; nothing in it was touched. Name a new folder")
-    sample, given = _found(target), _event(event)
+    sample, given = _found(target), None if event is None else read_event(event)
     claim = _claim(adjacency, unit, epsilon, delta, mu, rho, given)
     terminal = Terminal(quiet=quiet)
     try:
@@ -123,7 +123,7 @@ def estimate(
     from ..estimators.bayesian import CredibleInterval
     from ..score_files import estimate_table, read_scores
 
-    given = _event(event)
+    given = None if event is None else read_event(event)
     claimed = any(x is not None for x in (epsilon, mu, rho, given))
     if claimed:
         claim = _claim(adjacency, unit, epsilon, delta, mu, rho, given)
@@ -173,17 +173,6 @@ def _claim(
             raise ClaimError("give a claim: --epsilon with --delta, --mu, --rho, or --event FILE")
         given["event"] = event
     return as_claim({**given, "adjacency": adjacency, "unit": unit})
-
-
-def _event(file: Path | None) -> Any:
-    from ...accountant.event_json import from_dict
-
-    if file is None:
-        return None
-    try:
-        return from_dict(json.loads(file.read_text(encoding="utf-8")))
-    except (ValueError, RecursionError) as error:
-        raise ConfigError(f"{file} is not valid JSON: {error}") from None
 
 
 def _found(target: str) -> Any:

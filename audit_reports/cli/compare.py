@@ -5,7 +5,7 @@ from pathlib import Path
 import typer
 
 from .output import Json, Quiet, Terminal, print_json
-from .runs import _assignment
+from .runs import assignment
 
 
 def register(app: typer.Typer) -> None:
@@ -19,6 +19,9 @@ def compare(
     change: list[str] = typer.Option([], "--set", help="section.key=value, instead of the file's."),
     fresh: bool = typer.Option(False, "--fresh", help="Forget earlier results of this folder."),
     fetch: bool = typer.Option(False, "--fetch", help="First fetch missing models and data."),
+    workers: int | None = typer.Option(
+        None, min=1, help="Rows of a system at a time; one for each processor, up to 4."
+    ),
     as_json: bool = Json,
     quiet: bool = Quiet,
 ) -> None:
@@ -31,7 +34,7 @@ def compare(
     from ..comparison.entry import compare as run
     from ..comparison.entry import needed
 
-    overrides, terminal = dict(_assignment(text) for text in change), Terminal(quiet=quiet)
+    overrides, terminal = dict(assignment(text) for text in change), Terminal(quiet=quiet)
     if fetch:
         from ...fl_core.data.assets import fetch_all
 
@@ -42,6 +45,7 @@ def compare(
         out=folder,
         overrides=overrides,
         fresh=fresh,
+        workers=workers,
         reporter=terminal,
     )
     if as_json:

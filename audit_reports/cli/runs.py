@@ -49,11 +49,13 @@ def run(
 
     The exit code is that of the verdict.
     """
-    overrides = dict(_assignment(text) for text in change)
+    overrides = dict(assignment(text) for text in change)
     if seed is not None:
         overrides["seed"] = seed
     if dry_run:
-        _dry_run(file, overrides, as_json)
+        from .dry_run import dry_run as say_what_would_be_done
+
+        say_what_would_be_done(file, overrides, only, as_json)
         return
     from ..render.terminal import box, summary
     from ..run import run as run_audit
@@ -75,7 +77,12 @@ def run(
     raise typer.Exit(record.verdict.exit_code)
 
 
-def _assignment(text: str) -> tuple[str, Any]:
+def assignment(text: str) -> tuple[str, Any]:
+    """Key and value of "section.key=value"; a value that is no TOML is text.
+
+    Raises:
+        ConfigError: there is no key, or more than one value, or a number too long to be read.
+    """
     import tomllib
 
     key, equals, value = text.partition("=")
@@ -85,43 +92,8 @@ def _assignment(text: str) -> tuple[str, Any]:
         parsed = tomllib.loads(f"value = {value}")
     except (tomllib.TOMLDecodeError, RecursionError):
         return key, value
+    except ValueError:  # Python reads no number of more than 4,300 digits
+        raise ConfigError(f"--set {key}: the value holds a number of thousands of digits") from None
     if set(parsed) != {"value"}:
         raise ConfigError(f"--set takes one value, but got {text!r}; repeat --set for another key")
     return key, parsed["value"]
-
-
-def _dry_run(file: Path, overrides: dict[str, Any], as_json: bool) -> None:
-    from ...accountant.jsonio import dump
-    from ...fl_core.config import load
-    from ..estimators.power import smallest_refutable
-    from ..membership import allowed_errors
-    from ..text import at_most
-
-    audit = load(file, overrides)
-    claim = audit.claim.claim()
-    powers = [
-        smallest_refutable(
-            attack.trials,
-            attack.trials,
-            claim,
-            confidence=1.0 - error,
-            method=audit.estimate.method,
-        )
-        for attack, error in zip(audit.attack, allowed_errors(audit), strict=True)
-    ]
-    names = [m.name for m in audit.mechanism]
-    if as_json:
-        attacks = [
-            {"attack": a.name, "adversary": a.adversary, "power": dump(p)}
-            for a, p in zip(audit.attack, powers, strict=True)
-        ]
-        print_json({"claim": claim.text(), "mechanisms": names, "attacks": attacks})
-        return
-    typer.echo(f"claim       {claim.text()}")
-    typer.echo(f"mechanisms  {', '.join(names)}")
-    for attack, power in zip(audit.attack, powers, strict=True):
-        typer.echo(
-            f"attack      {attack.name} by the {attack.adversary}, {attack.trials} + "
-            f"{attack.trials} trials: at its best it refutes epsilon >= {at_most(power.epsilon)} "
-            f"at delta {power.delta:g} with probability {power.probability:g}"
-        )

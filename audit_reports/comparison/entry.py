@@ -25,14 +25,26 @@ def compare(
     out: Path,
     overrides: dict[str, Any],
     fresh: bool,
+    workers: int | None = None,
     reporter: Reporter,
 ) -> tuple[ComparisonRecord | SystemRecord, list[str]]:
-    """The record, and what a terminal shows of it; see `run.compare` and `systems.compare`."""
+    """The record, and what a terminal shows of it; see `run.compare` and `systems.compare`.
+
+    `workers` are for systems; None takes one for each processor.
+    """
     if base.is_system(comparison.content(path, overrides)):
         from .system_tables import terminal as show_system
         from .systems import compare as run_system
+        from .workers import default_workers
 
-        found = run_system(path, out=out, overrides=overrides, fresh=fresh, reporter=reporter)
+        found = run_system(
+            path,
+            out=out,
+            overrides=overrides,
+            fresh=fresh,
+            workers=default_workers() if workers is None else workers,
+            reporter=reporter,
+        )
         return found, show_system(found, base.parse(found.resolved))
     from .run import compare as run_mechanisms
     from .tables import terminal

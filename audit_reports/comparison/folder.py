@@ -1,12 +1,18 @@
-"""The folder of a comparison: what is written there, and what is never touched."""
+"""The folder of a comparison: what is written there, who may write, and what is never touched."""
 
+import hashlib
 import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from ...accountant.errors import ConfigError
+from .. import sums
 
 NAME = "comparison.json"
-_WRITTEN = (NAME, "comparison.csv", "comparison.md", "comparison.html")
+PAGES = ("comparison.csv", "comparison.md", "comparison.html")
+PRODUCT = (NAME, *PAGES)
+_WRITTEN = (*PRODUCT, sums.NAME)
 
 
 def check_folder(folder: Path) -> None:
@@ -21,10 +27,48 @@ def check_folder(folder: Path) -> None:
         )
 
 
+@contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """The folder for this comparison alone, until the end: two would take each other's results.
+
+    Raises:
+        ConfigError: another comparison is writing there.
+    """
+    import fcntl
+
+    folder.mkdir(parents=True, exist_ok=True)
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ConfigError(
+                f"another comparison is being written to {folder}.\n"
+                "  Wait for it, or name another folder with --out."
+            ) from None
+        except OSError:
+            pass  # a file system without locks
+        yield
+    finally:
+        os.close(handle)
+
+
+def as_given(path: Path) -> tuple[str, str]:
+    """Text and SHA-256 of a file, read at the start: it may be changed while it is run."""
+    return path.read_text(encoding="utf-8-sig"), hashlib.sha256(path.read_bytes()).hexdigest()
+
+
 def forget(folder: Path) -> None:
     """Remove what a comparison wrote."""
     for path in [*folder.glob("stages/*.json"), *(folder / name for name in _WRITTEN)]:
         path.unlink(missing_ok=True)
+
+
+def finish(folder: Path, record: str, pages: Callable[[Path], None]) -> None:
+    """Write the record, the pages, and the hashes of all of them."""
+    write(folder / NAME, record)
+    pages(folder)
+    sums.write_sums(folder, PRODUCT)
 
 
 def write(path: Path, text: str) -> None:

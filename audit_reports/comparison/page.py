@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from html import escape
 
-from ..dossier.page import _POLICY, _STYLE, _block
+from ..dossier.page import POLICY, STYLE, block_html
 from ..figures import Drawing
 from ..render.blocks import Facts, Table, Text
 from .figure import accuracy
@@ -15,6 +15,10 @@ _MORE = """
 .paper { background: #ffffff; border: 1px solid var(--line); border-radius: 4px; padding: .5rem;
   overflow-x: auto; }
 .paper svg { display: block; width: 100%; height: auto; min-width: 44rem; }
+@media (max-width: 48rem) {
+  .paper::before { content: "wider than the screen: scroll sideways"; display: block;
+    position: sticky; left: 0; font-size: .8rem; color: #5b6570; }
+}
 ul.plain { padding-left: 1.25rem; }
 pre { overflow-x: auto; font: .82rem/1.45 ui-monospace, "DejaVu Sans Mono", monospace; }
 """
@@ -28,11 +32,11 @@ _MARKS = (
 def render(record: ComparisonRecord) -> str:
     """The page; names in the record come from folders and files, so all text is escaped."""
     parts = [
-        ("reading", "What the numbers say", _block(Text(" ".join(record.reading)))),
+        ("reading", "What the numbers say", block_html(Text(" ".join(record.reading)))),
         ("figure", "Accuracy against epsilon", figure(accuracy(record), _MARKS)),
-        ("summary", "Mean accuracies", _block(_summary(record))),
+        ("summary", "Mean accuracies", block_html(_summary(record))),
         *(
-            (f"method-{number}", method, _block(_table(record, method)))
+            (f"method-{number}", method, block_html(_table(record, method)))
             for number, method in enumerate(methods(record))
         ),
         ("limits", "Limits", items(record.limits)),
@@ -51,11 +55,11 @@ def document(title: str, terms: str, parts: Sequence[tuple[str, str, str]]) -> s
     )
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">\n'
+        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         '<meta name="referrer" content="no-referrer">\n'
         '<meta name="color-scheme" content="light dark">\n'
-        f"<title>Comparison: {title}</title>\n<style>{_STYLE}{_MORE}</style>\n</head>\n<body>\n"
+        f"<title>Comparison: {title}</title>\n<style>{STYLE}{_MORE}</style>\n</head>\n<body>\n"
         f"<header><h1>{title}</h1>\n"
         f'<p class="sub">{escape(terms)}. Every epsilon was computed from the ledger of '
         "its run and is rounded up.</p>\n"
@@ -98,7 +102,7 @@ def figure(drawing: Drawing, marks: str) -> str:
         f'<figure>\n<div class="paper" tabindex="0" role="region" aria-label="Figure, scrolls '
         f'sideways">\n{drawing.svg}\n</div>\n<figcaption>{escape(drawing.conclusion)}</figcaption>\n'
         f'<p class="sub">{escape(marks)}</p>'
-        f"\n{_block(data)}\n</figure>"
+        f"\n{block_html(data)}\n</figure>"
     )
 
 
@@ -118,6 +122,6 @@ def reproduce(record: ComparisonRecord | SystemRecord) -> str:
         ("changes", " ".join(record.changes) or "none"),
     )
     return (
-        f"{_block(Facts(facts))}\n<details><summary>The comparison file</summary>\n"
+        f"{block_html(Facts(facts))}\n<details><summary>The comparison file</summary>\n"
         f'<pre tabindex="0">{escape(record.given)}</pre></details>'
     )

@@ -13,7 +13,7 @@ from ...accountant import jsonio
 from ...accountant.adjacency import Adjacency, Unit
 from ...accountant.bounds import Interval
 from ...accountant.errors import RecordError
-from ..record import content_digest
+from ..record import content_digest, loaded
 from ..results import Environment
 from .statistics import Contrast, Mean
 
@@ -118,9 +118,10 @@ def read(kind: type[R], text: str, *, version: tuple[str, int], name: str) -> R:
         found = data[key]
     except (ValueError, RecursionError, KeyError, TypeError) as error:
         raise RecordError(f"{name} is not a comparison that privassay wrote: {error!r}") from None
-    if found != known:
+    if found != known or isinstance(found, bool):
         raise RecordError(
-            f"{name} has version {found!r}, this privassay reads {known}.\n"
+            f"{name} was written by another version: it has version {found!r}, this privassay "
+            f"reads {known}.\n"
             "  Use the version named under environment.packages.privassay."
         )
     if not intact:
@@ -128,4 +129,4 @@ def read(kind: type[R], text: str, *, version: tuple[str, int], name: str) -> R:
             f"{name} was changed after it was written: its content does not give its digest.\n"
             "  Nothing in it can be relied on. Ask for the original, or run the comparison again."
         )
-    return jsonio.load(kind, data)
+    return loaded(kind, data, name=name)

@@ -16,11 +16,12 @@ from ...fl_core.config import AuditFile
 from ...fl_core.task import build
 from .. import provenance
 from ..reporter import Reporter, Silent
-from ..run import _without_paths
 from ..stages import Stages
-from .folder import NAME, check_folder, forget, write
+from ..without_folders import without_folders
+from .folder import as_given, check_folder, forget, held
+from .kinds import write_all
 from .reading import limits, reading
-from .record import VERSION, ComparisonRecord, Row, parse, results_sha256
+from .record import VERSION, ComparisonRecord, Row, results_sha256
 from .statistics import by_seed, contrasts, mean
 
 
@@ -48,6 +49,7 @@ def compare(
     """
     start, path, reporter = time.monotonic(), Path(path), reporter or Silent()
     file = comparison.load(path, overrides)
+    given, sha256 = as_given(path)
     folder = Path(out) if out is not None else Path("runs") / path.stem
     check_folder(folder)
     # Both functions read [data], [model] and [release] alone, which the two files have in common.
@@ -55,55 +57,46 @@ def compare(
     task = build(sections, folder=path.parent, say=reporter.say)
     runs = Comparison(file, task)
     _ = runs.methods, runs.variants  # what is wrong with them is said before anything runs
-    if fresh:
-        forget(folder)
-    resolved = file.model_dump(mode="json")
-    text = json.dumps([resolved, task.hashes, provenance.source_sha256()], sort_keys=True)
-    inputs = hashlib.sha256(text.encode()).hexdigest()
-    stages = Stages(folder / "stages", inputs, reporter.say)
-    found: list[Result] = []
-    for name in runs.names:
-        run = partial(runs.results, name, reporter.bar(name))
-        found += stages.json(name, tuple[Result, ...], run)
-    rows = tuple(_row(file, result) for result in found)
-    differences = contrasts(rows, distillation=file.compare.distillation)
-    asked = tuple(f"--set {key}={value!r}" for key, value in (overrides or {}).items())
-    record = ComparisonRecord(
-        comparison_version=VERSION,
-        title=file.title,
-        adjacency=file.claim.adjacency,
-        unit=file.claim.unit,
-        delta=file.claim.delta,
-        clients=task.clients,
-        seeds=file.compare.seeds,
-        seed=file.seed,
-        rows=rows,
-        contrasts=differences,
-        reading=reading(differences, file.compare),
-        limits=limits(file),
-        given=_without_paths(path.read_text(encoding="utf-8"), sections),
-        changes=tuple(_without_paths(list(asked), sections)),
-        resolved=_without_paths(resolved, sections),
-        results_sha256=results_sha256(rows),
-        environment=provenance.environment(
-            seconds=time.monotonic() - start,
-            config_sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
-            data_sha256=task.hashes,
-        ),
-    ).sealed()
-    write(folder / NAME, record.text())
-    write_report(parse(record.text()), folder)  # what is rendered is what was written
-    return record
-
-
-def write_report(record: ComparisonRecord, folder: Path) -> None:
-    """comparison.csv, .md and .html, from the record alone."""
-    from .page import render
-    from .tables import csv_text, markdown
-
-    write(folder / "comparison.csv", csv_text(record))
-    write(folder / "comparison.md", markdown(record))
-    write(folder / "comparison.html", render(record))
+    with held(folder):
+        if fresh:
+            forget(folder)
+        resolved = file.model_dump(mode="json")
+        shown = comparison.parse(without_folders(resolved))
+        text = json.dumps([resolved, task.hashes, provenance.source_sha256()], sort_keys=True)
+        inputs = hashlib.sha256(text.encode()).hexdigest()
+        stages = Stages(folder / "stages", inputs, reporter.say)
+        found: list[Result] = []
+        for name in runs.names:
+            run = partial(runs.results, name, reporter.bar(name))
+            found += stages.json(name, tuple[Result, ...], run)
+        rows = tuple(_row(file, result) for result in found)
+        differences = contrasts(rows, distillation=file.compare.distillation)
+        asked = [f"--set {key}={value!r}" for key, value in (overrides or {}).items()]
+        record = ComparisonRecord(
+            comparison_version=VERSION,
+            title=shown.title,
+            adjacency=file.claim.adjacency,
+            unit=file.claim.unit,
+            delta=file.claim.delta,
+            clients=task.clients,
+            seeds=file.compare.seeds,
+            seed=file.seed,
+            rows=rows,
+            contrasts=differences,
+            reading=reading(differences, file.compare),
+            limits=limits(file),
+            given=without_folders(given),
+            changes=tuple(without_folders(asked)),
+            resolved=shown.model_dump(mode="json"),
+            results_sha256=results_sha256(rows),
+            environment=provenance.environment(
+                seconds=time.monotonic() - start,
+                config_sha256=sha256,
+                data_sha256=task.hashes,
+            ),
+        ).sealed()
+        write_all(record, folder)
+        return record
 
 
 def _row(file: ComparisonFile, result: Result) -> Row:

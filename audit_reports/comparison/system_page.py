@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from ...fl_core.systems.base import NO_RECORDS, Metric, SystemFile
-from ..dossier.page import _block
+from ..dossier.page import block_html
 from ..figures import Drawing
 from ..render import svg
 from ..render.blocks import Table
@@ -34,13 +34,6 @@ if TYPE_CHECKING:
 _MARKS = "os^Dv<P>"
 _LEVELS: tuple[Any, ...] = ("-", (0, (6, 2)), (0, (1, 2)), (0, (4, 1.5, 1, 1.5)), (0, (2, 3)))
 _TWINS = "grey and hollow: on no records"
-_WORDS = (
-    "Lines: rows at proven budgets; hollow marks: published programs at what they are proven to "
-    'cost; "none": no bound; bars: 95 % intervals over seeds. Points of one budget are drawn side '
-    "by side. Levels: controls without a budget. Grey and hollow: rows that no record enters, at "
-    "the number that their noise was chosen for, with the mark of the row that they belong to; "
-    "they cost nothing. Rows without a DP claim, and other methods without noise, are in no figure."
-)
 
 
 def render(record: SystemRecord, file: SystemFile) -> str:
@@ -55,7 +48,7 @@ def render(record: SystemRecord, file: SystemFile) -> str:
             place = sum(key.startswith("figure") for key, *_ in parts)
             drawing = against_epsilon(file, mine, f"part-{place}", words)
             heading = _sentence(f"{words}accuracy and epsilon")
-            parts.append((f"figure-{place}", heading, figure(drawing, _WORDS)))
+            parts.append((f"figure-{place}", heading, figure(drawing, marks(mine))))
     for place, (heading, rows) in enumerate(sections(record, file)):
         tables = [
             ("Means over clients and seeds, and half the width of their 95 % intervals.",
@@ -64,7 +57,8 @@ def render(record: SystemRecord, file: SystemFile) -> str:
             ("By group of clients.", groups(file, rows)),
             ("What each row is.", protections(rows)),
         ]  # fmt: skip
-        blocks = [_block(_table(*each)) for each in tables if len(each[1][0]) > 2 and each[1][1]]
+        shown = [each for each in tables if len(each[1][0]) > 2 and each[1][1]]
+        blocks = [block_html(_table(*each)) for each in shown]
         parts.append((f"rows-{place}", _sentence(heading), "\n".join(blocks)))
     metrics = [f"{m.name}: {m.words} ({m.unit}, {m.better} is better)" for m in file.metrics()]
     parts += [
@@ -87,6 +81,34 @@ def _of_figure(rows: Sequence[SystemRow], kind: str) -> list[SystemRow]:
 
 def _is_level(row: SystemRow) -> bool:
     return row.control and row.asked is None and not row.name.endswith(NO_RECORDS)
+
+
+def marks(rows: Sequence[SystemRow]) -> str:
+    """What the marks of a figure mean: of those that it has, and no others."""
+    lines = [row for row in rows if not _is_level(row)]
+    idle = [row for row in lines if _x(row) == 0.0 and row.asked is not None]
+    found = (
+        ("Lines: rows at proven budgets", any(_is_paid(row) for row in lines)),
+        (
+            "Coloured and hollow: published programs, at what they are proven to cost",
+            any(row.released for row in lines),
+        ),
+        ('"none": no bound', any(math.isinf(_x(row)) for row in lines)),
+        ("Bars: 95 % intervals over seeds", bool(lines)),
+        ("Points of one budget are drawn side by side", len({_owner(r) for r in lines}) > 1),
+        ("Levels: controls without a budget", any(_is_level(row) for row in rows)),
+        (
+            "Grey and hollow: rows that no record enters, at the number that their noise was "
+            "chosen for, with the mark of the row that they belong to; they cost nothing",
+            bool(idle),
+        ),
+        ("Rows without a DP claim, and other methods without noise, are in no figure", True),
+    )
+    return " ".join(f"{words}." for words, there in found if there)
+
+
+def _is_paid(row: SystemRow) -> bool:
+    return row.asked is not None and not row.released and _x(row) > 0.0
 
 
 def against_epsilon(file: SystemFile, rows: Sequence[SystemRow], name: str, words: str) -> Drawing:
@@ -162,8 +184,9 @@ def _panel(
     ticks = sorted({row.asked for row in paid if row.asked is not None})
     large = sorted({_x(r) for r in mine if r.released and max(ticks, default=0.0) < _x(r)})
     large = [x for x in large if x < math.inf]
-    axes.set_xticks([*ticks, *large[-1:], nothing], [*(f"{t:g}" for t in ticks),
-                    *(at_most(x, 3) for x in large[-1:]), "none"])  # fmt: skip
+    none = [nothing] if any(math.isinf(_x(row)) for row in lines) else []
+    axes.set_xticks([*ticks, *large[-1:], *none], [*(f"{t:g}" for t in ticks),
+                    *(at_most(x, 3) for x in large[-1:]), *("none" for _ in none)])  # fmt: skip
     axes.minorticks_off()
 
 

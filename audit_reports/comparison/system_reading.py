@@ -123,10 +123,11 @@ def _gaps(file: SystemFile, rows: Sequence[SystemRow]) -> list[str]:
     if names is None:
         return []
     with_gap = [row for row in rows if row.gap is not None]
-    visible = [named(row) for row in with_gap if row.gap is not None and row.gap.lower > 0.0]
+    above = [named(row) for row in with_gap if row.gap is not None and row.gap.lower > 0.0]
+    below = [named(row) for row in with_gap if row.gap is not None and row.gap.upper < 0.0]
     return [
-        f"{names[0]} is visibly above {names[1]} in {len(visible)} of {len(with_gap)} rows: "
-        f"{_list(visible)}."
+        f"{names[0]} is visibly above {names[1]} in {len(above)} of {len(with_gap)} rows: "
+        f"{_list(above)}. Visibly below in {len(below)}: {_list(below)}."
     ]
 
 

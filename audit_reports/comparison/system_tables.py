@@ -5,12 +5,12 @@ import io
 from collections.abc import Sequence
 
 from ...fl_core.systems.base import DpLine, SystemFile
-from ..render.tables import _harmless
+from ..render.tables import harmless
 from .reading import shown
 from .statistics import Mean
 from .system_reading import control, epsilon
 from .system_record import SystemRecord, SystemRow
-from .tables import aligned, grid, interval
+from .tables import aligned, bullets, grid, interval, plain
 
 Grid = tuple[tuple[str, ...], list[tuple[str, ...]]]
 _HEADINGS: dict[DpLine, str] = {
@@ -141,15 +141,15 @@ def terminal(record: SystemRecord, file: SystemFile) -> list[str]:
 
 def markdown(record: SystemRecord, file: SystemFile) -> str:
     """The reading, and the tables."""
-    parts = [f"# {record.title}", f"{terms(record)}.", _items(record.reading)]
+    parts = [f"# {plain(record.title)}", f"{terms(record)}.", bullets(record.reading)]
     metrics = [f"{m.name}: {m.words} ({m.unit}, {m.better} is better)" for m in file.metrics()]
-    parts.append(_items(metrics))
+    parts.append(bullets(metrics))
     for heading, rows in sections(record, file):
-        parts += [f"## {heading}", grid(*summary(file, rows))]
+        parts += [f"## {plain(heading)}", grid(*summary(file, rows))]
         for found in (differences(record, file, rows), groups(file, rows), protections(rows)):
             if len(found[0]) > 2 and found[1]:
                 parts.append(grid(*found))
-    parts += ["## Limits", _items(record.limits)]
+    parts += ["## Limits", bullets(record.limits)]
     return "\n\n".join(parts) + "\n"
 
 
@@ -166,7 +166,7 @@ def csv_text(record: SystemRecord, file: SystemFile) -> str:
             *("delta (probability)", "adjacency", "unit", "epsilon_is_for"),
             *("seeds", "metric", "unit_of_metric"),
             *ends,
-            *(_harmless(f"{name}_{end}") for name in names for end in ends),
+            *(harmless(f"{name}_{end}") for name in names for end in ends),
         ]
     )  # fmt: skip
     for row in record.rows:
@@ -182,9 +182,9 @@ def csv_text(record: SystemRecord, file: SystemFile) -> str:
             ]
             writer.writerow(
                 [
-                    *(_harmless(row.part), _harmless(row.name), row.asked, row.released, row.dp),
+                    *(harmless(row.part), harmless(row.name), row.asked, row.released, row.dp),
                     *bound,
-                    *(record.delta, row.adjacency, row.unit, _harmless(row.view), record.seeds),
+                    *(record.delta, row.adjacency, row.unit, harmless(row.view), record.seeds),
                     *(metric.name, metric.unit),
                     *(
                         value
@@ -194,10 +194,6 @@ def csv_text(record: SystemRecord, file: SystemFile) -> str:
                 ]
             )
     return out.getvalue()
-
-
-def _items(found: Sequence[str]) -> str:
-    return "\n".join(f"- {each}" for each in found)
 
 
 def _cell(found: Mean | None) -> str:

@@ -10,39 +10,37 @@ from ...accountant.bounds import Interval
 from ...accountant.errors import ConfigError, RecordError
 from ...fl_core.systems import base
 from ...fl_core.systems.base import Metric, Outcome, RowPlan, SystemFile
-from .. import provenance
-from ..verify import TOLERANCE, close, near, same
+from ..verify_checks import TOLERANCE, close, near, same, same_list
+from ..verify_given import check_given
 from .statistics import Mean
 from .system_reading import limits, reading
-from .system_record import SystemRecord, SystemRow, contrasts, parse, results_sha256, row_of
+from .system_record import SystemRecord, SystemRow, contrasts, results_sha256, row_of
 
 _WASTE = 1e-3  # of a budget that a row may leave
 
 
-def verify(text: str, name: str) -> list[str]:
-    """What was checked, a line each.
+def check(record: SystemRecord, ours: bool) -> tuple[list[str], str]:
+    """What was checked, and what was not, in words; empty if everything was.
+
+    Args:
+        record: what to check.
+        ours: whether this very program wrote it, so that its sentences must be these.
 
     Raises:
         RecordError: something does not fit; the message says what.
     """
-    record = parse(text, name=name)
-    done = ["the comparison's content gives its digest"]
     file = _file(record)
     plans = file.rows()
     try:
-        same(
-            "the rows (file against record)",
-            [_planned(row) for row in record.rows],
-            [_planned(plan) for plan in plans],
-        )
+        _check_plans(record, plans)
     except RecordError as error:
-        if _is_ours(record):
+        if ours:
             raise
         raise RecordError(
             f"{error}\n  The record was written by another version of the program. Use the one "
             "named under environment.git_revision."
         ) from None
-    done.append(f"its {len(record.rows)} rows are those of its file, none left out")
+    done = [f"its {len(record.rows)} rows are those of its file, none left out"]
     for row, plan in zip(record.rows, plans, strict=True):
         _check_row(file, row, plan)
     same("the hash of the results", record.results_sha256, results_sha256(record.rows))
@@ -52,35 +50,43 @@ def verify(text: str, name: str) -> list[str]:
         [(c.part, c.name, c.asked, c.metric, c.against) for c in each]
         for each in (record.contrasts, again)
     ]
-    same("the list of differences", *keys)
+    same_list("the list of differences", *keys)
     for found, wanted in zip(record.contrasts, again, strict=True):
         _check_mean(f"{found.name} less {found.against}", found.difference, wanted.difference)
     done.append(f"{len(again)} paired differences follow from the values")
-    done.append(_check_words(record, file, plans))
-    return done
-
-
-def _is_ours(record: SystemRecord) -> bool:
-    """Whether this very program wrote the record, so that its sentences must be these."""
-    return record.environment.source_sha256 == provenance.source_sha256()
-
-
-def _check_words(record: SystemRecord, file: SystemFile, plans: tuple[RowPlan, ...]) -> str:
-    """What was found of sentences; another version of the program may word them differently."""
     try:
-        same("label (file against record)", record.label, file.label())
-        said, wanted = ([(r.protection, r.view) for r in rows] for rows in (record.rows, plans))
-        same("what the rows say of themselves (file against record)", said, wanted)
-        same("the reading", record.reading, reading(file, record.rows, record.contrasts))
-        same("the limits", record.limits, limits(file))
-    except RecordError:
-        if _is_ours(record):
+        _check_words(record, file, plans)
+    except RecordError as error:
+        if ours:
             raise
-        return (
-            "written by another version of the program: its sentences (label, rows, reading, "
-            "limits) differ from this one's and were not checked, its numbers were"
+        return done, (
+            "sentences (label, what rows say of themselves, reading, limits): another version of "
+            f"the program wrote them ({error})"
         )
-    return "the reading follows from the differences, label and limits from the file"
+    done.append("the reading follows from the differences, label and limits from the file")
+    return done, ""
+
+
+def _check_plans(record: SystemRecord, plans: tuple[RowPlan, ...]) -> None:
+    """The rows must be those of the file, each with the terms of its epsilon."""
+    same_list(
+        "the rows (file against record)",
+        [row.key for row in record.rows],
+        [plan.key for plan in plans],
+    )
+    for row, plan in zip(record.rows, plans, strict=True):
+        for what in ("released", "control", "dp", "unit", "adjacency", "view"):
+            found, wanted = getattr(row, what), getattr(plan, what)
+            same(f"the rows (file against record): {what} of {row.key}", found, wanted)
+
+
+def _check_words(record: SystemRecord, file: SystemFile, plans: tuple[RowPlan, ...]) -> None:
+    """Sentences must be those that follow; another version of the program may word them anew."""
+    same("label (file against record)", record.label, file.label())
+    said, wanted = ([row.protection for row in rows] for rows in (record.rows, plans))
+    same_list("what the rows say of themselves (file against record)", said, wanted)
+    same_list("the reading", record.reading, reading(file, record.rows, record.contrasts))
+    same_list("the limits", record.limits, limits(file))
 
 
 def _file(record: SystemRecord) -> SystemFile:
@@ -89,6 +95,12 @@ def _file(record: SystemRecord) -> SystemFile:
         file = base.parse(record.resolved)
     except ConfigError as error:
         raise RecordError(f"the resolved file in the record is damaged: {error}") from None
+    check_given(
+        record.given,
+        record.changes,
+        record.resolved,
+        lambda data: base.parse(data).model_dump(mode="json"),
+    )
     for name, found, wanted in (
         ("title", record.title, file.title),
         ("system", record.system, file.system.name),
@@ -98,10 +110,6 @@ def _file(record: SystemRecord) -> SystemFile:
     ):
         same(f"{name} (file against record)", found, wanted)
     return file
-
-
-def _planned(row: RowPlan | SystemRow) -> tuple[object, ...]:
-    return (row.key, row.released, row.control, row.dp, row.unit, row.adjacency)
 
 
 def _check_row(file: SystemFile, row: SystemRow, plan: RowPlan) -> None:

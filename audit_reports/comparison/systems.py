@@ -7,17 +7,22 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from ...accountant import check
 from ...accountant.errors import ConfigError
 from ...fl_core.systems import base
 from ...fl_core.systems.base import Outcome, Prepared, RowPlan, SystemFile
 from .. import provenance
 from ..reporter import Reporter, Silent
 from ..stages import Stages
-from .folder import NAME, check_folder, forget, write
+from ..without_folders import without_folders
+from .folder import as_given, check_folder, forget, held
+from .kinds import write_all
 from .system_reading import limits, reading
-from .system_record import VERSION, SystemRecord, contrasts, parse, results_sha256
+from .system_record import VERSION, SystemRecord, contrasts, results_sha256
 from .system_verify import checked_row
-from .without_folders import without_folders
+from .workers import outcomes
+
+Key = tuple[str, str, float | None]  # of a row
 
 
 def compare(
@@ -26,6 +31,7 @@ def compare(
     out: str | Path | None = None,
     overrides: dict[str, Any] | None = None,
     fresh: bool = False,
+    workers: int = 1,
     reporter: Reporter | None = None,
 ) -> SystemRecord:
     """Run the system's comparison file at `path` and write what it found to `out`.
@@ -37,68 +43,67 @@ def compare(
         out: folder; runs/<name of the file> if not given.
         overrides: {"compare.seeds": 5} replaces values of the file.
         fresh: forget earlier results.
+        workers: processes that compute rows at the same time; results are the same. With more
+            than one, a script that calls this needs `if __name__ == "__main__":`.
         reporter: told what happens.
 
     Raises:
         ConfigError: the file or the data are wrong; AssetError: a model or data set is missing.
+        ParameterError: no workers.
     """
+    check.count(workers=workers)
     start, path, reporter = time.monotonic(), Path(path), reporter or Silent()
     file = base.load(path, overrides)
+    given, sha256 = as_given(path)
     plans, shown = _checked(file), _shown(file)
     folder = Path(out) if out is not None else Path("runs") / path.stem
     check_folder(folder)
     system = file.prepare(path.parent, reporter.say)
-    if fresh:
-        forget(folder)
-    resolved = file.model_dump(mode="json")
-    text = json.dumps([resolved, system.hashes, provenance.source_sha256()], sort_keys=True)
-    inputs = hashlib.sha256(text.encode()).hexdigest()
-    stages = Stages(folder / "stages", inputs, reporter.say)
-    rows = []
-    for place, plan in enumerate(plans):
-        words = _words(plan)
-        run = partial(_run, file, system, plan, reporter.bar(f"{place + 1}/{len(plans)} {words}"))
-        rows.append(checked_row(file, plan, stages.json(_stage(plan), Outcome, run)))
-    found = tuple(rows)
-    differences = contrasts(file.metrics(), plans, found)
-    record = SystemRecord(
-        system_version=VERSION,
-        system=file.system.name,
-        label=file.label(),
-        title=shown.title,
-        delta=file.claim.delta,
-        seeds=file.compare.seeds,
-        seed=file.seed,
-        rows=found,
-        contrasts=differences,
-        reading=reading(file, found, differences),
-        limits=limits(file),
-        given=without_folders(path.read_text(encoding="utf-8")),
-        changes=tuple(
-            without_folders(f"--set {key}={value!r}") for key, value in (overrides or {}).items()
-        ),
-        resolved=shown.model_dump(mode="json"),
-        results_sha256=results_sha256(found),
-        environment=provenance.environment(
-            seconds=time.monotonic() - start,
-            config_sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
-            data_sha256=system.hashes,
-        ),
-    ).sealed()
-    write(folder / NAME, record.text())
-    write_report(parse(record.text()), folder)  # what is rendered is what was written
-    return record
-
-
-def write_report(record: SystemRecord, folder: Path) -> None:
-    """comparison.csv, .md and .html, from the record alone."""
-    from .system_page import render
-    from .system_tables import csv_text, markdown
-
-    file = base.parse(record.resolved)
-    write(folder / "comparison.csv", csv_text(record, file))
-    write(folder / "comparison.md", markdown(record, file))
-    write(folder / "comparison.html", render(record, file))
+    with held(folder):
+        if fresh:
+            forget(folder)
+        resolved = file.model_dump(mode="json")
+        text = json.dumps([resolved, system.hashes, provenance.source_sha256()], sort_keys=True)
+        inputs = hashlib.sha256(text.encode()).hexdigest()
+        stages = Stages(folder / "stages", inputs, reporter.say)
+        missing = [plan for plan in plans if stages.missing(_stage(plan))]
+        found = {}
+        if workers > 1 and len(missing) > 1:
+            found = _side_by_side(file, path.parent, system, missing, stages, workers, reporter)
+        rows = []
+        for place, plan in enumerate(plans):
+            words = _words(plan)
+            run = partial(
+                _run, file, system, plan, reporter.bar(f"{place + 1}/{len(plans)} {words}")
+            )
+            outcome = found.get(plan.key) or stages.json(_stage(plan), Outcome, run)
+            rows.append(checked_row(file, plan, outcome))
+        differences = contrasts(file.metrics(), plans, tuple(rows))
+        asked = [f"--set {key}={value!r}" for key, value in (overrides or {}).items()]
+        record = SystemRecord(
+            system_version=VERSION,
+            system=file.system.name,
+            label=file.label(),
+            title=shown.title,
+            delta=file.claim.delta,
+            seeds=file.compare.seeds,
+            seed=file.seed,
+            rows=tuple(rows),
+            contrasts=differences,
+            reading=reading(file, tuple(rows), differences),
+            limits=limits(file),
+            given=without_folders(given),
+            changes=tuple(without_folders(asked)),
+            resolved=shown.model_dump(mode="json"),
+            results_sha256=results_sha256(tuple(rows)),
+            environment=provenance.environment(
+                seconds=time.monotonic() - start,
+                config_sha256=sha256,
+                data_sha256=system.hashes,
+            ),
+        ).sealed()
+        write_all(record, folder)
+        return record
 
 
 def _shown(file: SystemFile) -> SystemFile:
@@ -137,6 +142,31 @@ def _run(file: SystemFile, system: Prepared, plan: RowPlan, bar: base.Bar) -> Ou
     """One row; what cannot be is found now, not by a reader, and is not kept for another run."""
     outcome = system.run(plan, bar)
     checked_row(file, plan, outcome)
+    return outcome
+
+
+def _side_by_side(
+    file: SystemFile,
+    folder: Path,
+    system: Prepared,
+    missing: list[RowPlan],
+    stages: Stages,
+    workers: int,
+    reporter: Reporter,
+) -> dict[Key, Outcome]:
+    """Compute rows without a result; each is kept as soon as it is there."""
+    workers, start = min(workers, len(missing)), time.monotonic()
+    reporter.say(f"{len(missing)} rows, {workers} at a time; each process first loads the models")
+    found: dict[Key, Outcome] = {}
+    ran = outcomes(file, folder, missing, hashes=system.hashes, workers=workers)
+    for done, (plan, outcome, seconds) in enumerate(ran, start=1):
+        found[plan.key] = stages.json(_stage(plan), Outcome, partial(_same, outcome))
+        left = (time.monotonic() - start) / done * (len(missing) - done)
+        reporter.say(f"{done}/{len(missing)} {_words(plan)}: {seconds:.1f} s, {left:.0f} s left")
+    return found
+
+
+def _same(outcome: Outcome) -> Outcome:
     return outcome
 
 

@@ -5,7 +5,7 @@ import io
 from collections.abc import Sequence
 
 from ...fl_core.comparison import BASELINE, RANDOM_ONCE, RANDOM_PROTOTYPES
-from ..render.tables import _harmless
+from ..render.tables import harmless
 from ..text import at_most
 from .reading import shown
 from .record import ComparisonRecord, Row
@@ -124,12 +124,26 @@ def aligned(header: Sequence[str], body: Sequence[Sequence[str]]) -> list[str]:
 def markdown(record: ComparisonRecord) -> str:
     """The reading, a summary, and a table per method."""
     header, body = summary(record)
-    parts = [f"# {record.title}", " ".join(record.reading), f"Mean accuracy; {terms(record)}."]
-    parts.append(grid(header, body))
+    parts = [f"# {plain(record.title)}", plain(" ".join(record.reading))]
+    parts += [f"Mean accuracy; {terms(record)}.", grid(header, body)]
     for method in methods(record):
         parts += [f"## {method}", grid(*columns(record, method))]
-    parts += ["## Limits", "\n".join(f"- {limit}" for limit in record.limits)]
+    parts += ["## Limits", bullets(record.limits)]
     return "\n\n".join(parts) + "\n"
+
+
+def plain(text: str) -> str:
+    """Text that markdown shows as it is: one line, no element of HTML in it.
+
+    >>> plain("<b>x</b> & y")
+    '&lt;b>x&lt;/b> &amp; y'
+    """
+    return " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;")
+
+
+def bullets(items: Sequence[str]) -> str:
+    """A list in markdown."""
+    return "\n".join(f"- {plain(item)}" for item in items)
 
 
 def grid(header: Sequence[str], body: Sequence[Sequence[str]]) -> str:
@@ -138,7 +152,7 @@ def grid(header: Sequence[str], body: Sequence[Sequence[str]]) -> str:
 
 
 def _line(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+    return "| " + " | ".join(plain(cell).replace("|", "\\|") for cell in cells) + " |"
 
 
 def csv_text(record: ComparisonRecord) -> str:
@@ -151,7 +165,7 @@ def csv_text(record: ComparisonRecord) -> str:
             *("method", "variant", "asked_epsilon (nats)", "proven_epsilon_lower (nats)"),
             *("proven_epsilon_upper (nats)", "delta (probability)", "adjacency", "unit", "seeds"),
             *(f"{end}_accuracy (fraction)" for end in ends),
-            *(_harmless(f"{c}_{end} (fraction)") for c in record.clients for end in ends),
+            *(harmless(f"{c}_{end} (fraction)") for c in record.clients for end in ends),
             *(f"less_{name}_{end} (fraction)" for name in _AGAINST for end in ends),
         ]
     )

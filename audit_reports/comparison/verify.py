@@ -1,5 +1,6 @@
 """Recompute from a comparison record all that follows from its events and raw accuracies."""
 
+from functools import partial
 from pathlib import Path
 
 from ...accountant.account import account
@@ -7,32 +8,69 @@ from ...accountant.errors import ConfigError, RecordError
 from ...accountant.event_json import from_dict
 from ...fl_core import comparison
 from ...fl_core.comparison import ComparisonFile
-from ..verify import close, near, same
+from .. import provenance
+from ..sums import check_sums
+from ..verify_checks import Verified, close, near, same, same_list
+from ..verify_given import check_given
+from ..verify_pages import Pages, below, check_pages
+from .folder import PAGES, PRODUCT
+from .kinds import load, write_pages
 from .reading import limits, reading
-from .record import ComparisonRecord, Row, parse, results_sha256
+from .record import ComparisonRecord, Row, results_sha256
 from .statistics import Mean, by_seed, contrasts, mean
-from .system_record import KEY
-from .system_verify import verify as verify_system
+from .system_verify import check as check_system
+
+UNCHECKED = (
+    "that accuracies, events and notes came from the runs (run the file again and compare "
+    "results_sha256)",
+    "numbers of releases, which do not follow from events, and digests of runs",
+    "environment: where and when it ran",
+)
 
 
-def verify(path: Path) -> list[str]:
-    """What was checked, a line each. Needs neither the data nor torch.
+def verify(path: Path, folder: Path | None = None) -> Verified:
+    """What was checked, and what was not. Needs neither the data nor torch.
 
-    What it cannot show: that the accuracies came from the runs that the record describes.
+    Args:
+        path: comparison.json.
+        folder: in which it lies, if all of that is to be checked.
 
     Raises:
         RecordError: something does not fit; the message says what.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise RecordError(f"{path} cannot be read: {error.__class__.__name__}") from None
-    if f'"{KEY}"' in text:  # nowhere in another comparison's text
-        return verify_system(text, str(path))
-    record = parse(text, name=str(path))
-    done = ["the comparison's content gives its digest"]
+    done = []
+    if folder is not None:
+        done.append(f"{check_sums(folder, PRODUCT)} files have the hashes in SHA256SUMS")
+    record = load(path)
+    ours = record.environment.source_sha256 == provenance.source_sha256()
+    done.append("the comparison's content gives its digest")
+    if isinstance(record, ComparisonRecord):
+        found, words = _check(record, ours)
+    else:
+        found, words = check_system(record, ours)
+    done += found
+    pages = Pages("pages, since only the record was given", fit=False)
+    if folder is not None:
+        pages = check_pages(
+            below(folder, PAGES),
+            partial(write_pages, record),
+            record.environment,
+            ours=ours,
+        )
+    if pages.fit:
+        done.append("pages show what the record says")
+    unchecked = [words, *UNCHECKED, pages.unchecked]
+    return Verified(
+        done=tuple(done),
+        unchecked=tuple(each for each in unchecked if each),
+        words=not words and not pages.foreign,
+    )
+
+
+def _check(record: ComparisonRecord, ours: bool) -> tuple[list[str], str]:
+    """What was checked, and what was not, in words; empty if everything was."""
     file = _check_against_file(record)
-    done.append(f"its {len(record.rows)} rows are those of its file, none left out")
+    done = [f"its {len(record.rows)} rows are those of its file, none left out"]
     for row in record.rows:
         _check_row(record, row)
     same("the hash of the results", record.results_sha256, results_sha256(record.rows))
@@ -41,15 +79,20 @@ def verify(path: Path) -> list[str]:
     keys = [
         [(c.method, c.name, c.asked, c.against) for c in each] for each in (record.contrasts, again)
     ]
-    same("the list of differences", *keys)
+    same_list("the list of differences", *keys)
     for found, wanted in zip(record.contrasts, again, strict=True):
         words = f"{found.method}/{found.name} less {found.against}"
         _check_mean(words, found.difference, wanted.difference)
     done.append(f"{len(again)} paired differences follow from the accuracies")
-    same("the reading", record.reading, reading(record.contrasts, file.compare))
-    same("the limits", record.limits, limits(file))
+    try:
+        same_list("the reading", record.reading, reading(record.contrasts, file.compare))
+        same_list("the limits", record.limits, limits(file))
+    except RecordError as error:
+        if ours:
+            raise
+        return done, f"reading and limits: another version of the program wrote them ({error})"
     done.append("the reading follows from the differences, the limits from the file")
-    return done
+    return done, ""
 
 
 def _check_against_file(record: ComparisonRecord) -> ComparisonFile:
@@ -58,6 +101,17 @@ def _check_against_file(record: ComparisonRecord) -> ComparisonFile:
         file = comparison.parse(record.resolved)
     except ConfigError as error:
         raise RecordError(f"the resolved file in the record is damaged: {error}") from None
+    check_given(
+        record.given,
+        record.changes,
+        record.resolved,
+        lambda data: comparison.parse(data).model_dump(mode="json"),
+    )
+    same_list(
+        "rows (file against record)",
+        [(r.method, r.name, r.asked) for r in record.rows],
+        comparison.rows(file.compare),
+    )
     for name, found, wanted in (
         ("title", record.title, file.title),
         ("adjacency", record.adjacency, file.claim.adjacency),
@@ -66,11 +120,6 @@ def _check_against_file(record: ComparisonRecord) -> ComparisonFile:
         ("seeds", record.seeds, file.compare.seeds),
         ("seed", record.seed, file.seed),
         ("clients", len(record.clients), file.data.clients),
-        (
-            "rows",
-            [(r.method, r.name, r.asked) for r in record.rows],
-            comparison.rows(file.compare),
-        ),
     ):
         same(f"{name} (file against record)", found, wanted)
     return file
@@ -78,6 +127,8 @@ def _check_against_file(record: ComparisonRecord) -> ComparisonFile:
 
 def _check_row(record: ComparisonRecord, row: Row) -> None:
     name = f"{row.method}/{row.name}"
+    if row.releases < 0:
+        raise RecordError(f"{name}: {row.releases} releases cannot be")
     bound = account(from_dict(row.event), adjacency=record.adjacency, unit=record.unit)
     close(f"{name}: proven epsilon", row.proven, bound.epsilon(record.delta))
     shape = (len(row.accuracy), {len(by_client) for by_client in row.accuracy})

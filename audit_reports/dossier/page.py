@@ -7,7 +7,7 @@ from .build import Dossier
 from .figure import bars
 from .sections import sections
 
-_STYLE = """
+STYLE = """
 :root { --paper: #ffffff; --ink: #1b1f24; --faint: #57606a; --line: #d5dae0;
   --link: #0b5394; --failed: #a63603; --open: #7a5600; --track: #eef1f4; }
 @media (prefers-color-scheme: dark) { :root { --paper: #14181d; --ink: #e7ebf0; --faint: #a3adb8;
@@ -70,7 +70,7 @@ figcaption { font-weight: 600; margin-bottom: .6rem; }
 .failed { color: var(--failed); font-weight: 600; }
 .open { color: var(--open); font-weight: 600; }
 """
-_POLICY = "default-src 'none'; style-src 'unsafe-inline'"
+POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 _TAGS = frozenset({"failed", "open", "ok"})
 
 
@@ -83,11 +83,11 @@ def render(made: Dossier) -> str:
     )
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">\n'
+        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         '<meta name="referrer" content="no-referrer">\n'
         '<meta name="color-scheme" content="light dark">\n'
-        f"<title>Dossier: {escape(made.title)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n"
+        f"<title>Dossier: {escape(made.title)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n"
         f"<header><h1>{escape(made.title)}</h1>\n"
         '<p class="sub">Every number on this page was computed when it was written, or is marked '
         "as quoted. Upper limits are rounded up; reference numbers are rounded to nearest. "
@@ -98,12 +98,13 @@ def render(made: Dossier) -> str:
 
 
 def _section(section: Section, figure: str) -> str:
-    blocks = "\n".join((*(_block(block) for block in section.blocks), figure))
+    blocks = "\n".join((*(block_html(block) for block in section.blocks), figure))
     key, title = escape(section.key), escape(section.title)
     return f'<section id="{key}">\n<h2>{title}</h2>\n{blocks}\n</section>'
 
 
-def _block(block: Block) -> str:
+def block_html(block: Block) -> str:
+    """A block as HTML; all text is escaped."""
     if isinstance(block, Text):
         return f"<p>{escape(block.text)}</p>"
     if isinstance(block, VerdictBox):

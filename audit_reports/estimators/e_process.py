@@ -93,7 +93,10 @@ class EProcess:
             ParameterError: another guess, other lengths, or a 0 without `abstention`.
         """
         said = np.atleast_1d(np.asarray(guess))
-        truth = np.atleast_1d(np.asarray(included, dtype=bool))
+        given = np.atleast_1d(np.asarray(included))
+        if not np.all(np.isin(given, (0, 1))):
+            raise ParameterError("included must be True (in) or False (out) for each trial")
+        truth = given.astype(bool)
         if said.shape != truth.shape or said.ndim != 1:
             raise ParameterError(
                 f"one label for each guess is needed, but there are {truth.size} for {said.size}"
@@ -120,8 +123,11 @@ class EProcess:
 
     def add(self, *, right: int, wrong: int = 0) -> None:
         """Several trials by their counts; only their end is looked at. Not with abstention."""
-        if min(right, wrong) < 0:
-            raise ParameterError(f"counts must be >= 0, but are {right} and {wrong}")
+        for count in (right, wrong):
+            if isinstance(count, bool) or not isinstance(count, int) or count < 0:
+                raise ParameterError(
+                    f"counts must be whole numbers >= 0, but are {right} and {wrong}"
+                )
         if self.abstention:
             raise ParameterError("with abstention the two kinds of guesses count; use update")
         self.counts = self.counts + np.array([right, wrong, 0, 0, 0], dtype=np.int64)

@@ -98,7 +98,8 @@ def estimate(
             "e_process" for "per_round" and "sequential". Others: "split", "multi_split", "dkw",
             "clopper_pearson", "bayesian", "guess_count".
         delta: where epsilon is stated; the claim's if None, else 1e-5.
-        seed: >= 0, of random halving (0 if None) and of breaking ties (a fresh one if None).
+        seed: >= 0, of random halving (0 if None); ties are broken by it (a fresh one if None)
+            where the order of trials is known, else by the system's generator.
         threshold: fixed before the scores were seen; "clopper_pearson" and "bayesian" need it,
             "e_process" and "guess_count" may have it.
         guesses: (k_in, k_out), fixed before the scores were seen, of "one_run_fdp" and

@@ -55,6 +55,7 @@ def p_value(epsilon: float, *, delta: float, canaries: int, guesses: int, correc
 def _check_counts(delta: float, canaries: int, guesses: int, correct: int) -> None:
     check.probability(delta=delta)
     check.count(canaries=canaries)
+    check.whole(guesses=guesses, correct=correct)
     if not 0 <= correct <= guesses <= canaries:
         raise ParameterError(
             "0 <= correct <= guesses <= canaries is needed, but they are "
@@ -242,7 +243,8 @@ def guess_count_bound(
         scores: what the attack gave; each canary included by its own fair coin.
         confidence: in (0, 1).
         delta: in [0, 1), where epsilon is stated.
-        seed: >= 0, of halving and of breaking ties, fixed before looking; a fresh one if None.
+        seed: >= 0, of halving (and of ties where the order of trials is known), fixed before
+            looking; a fresh one if None.
         guesses: (k_in, k_out), fixed before the scores were seen.
         threshold: "score >= threshold" says in, fixed before the scores were seen.
 

@@ -2,8 +2,9 @@
 
 The guess estimators are valid if every canary was included by its own fair coin and the guesses
 depend on the coins through the scores only. Hence: scores are pooled and shuffled before they are
-ranked, so that ties are broken by chance; how many canaries are guessed is fixed beforehand or
-chosen on other canaries; and labels that no fair coins would give are refused.
+ranked, so that ties are broken by chance, which a seed does not decide where places could say who
+was in; how many canaries are guessed is fixed beforehand or chosen on other canaries; and labels
+that no fair coins would give are refused.
 """
 
 import math
@@ -39,11 +40,7 @@ class Canaries(NamedTuple):
 
 
 def fresh_seed(seed: int | None) -> int:
-    """`seed`, or one of the system's generator.
-
-    Ties are broken by chance. In lists of in-scores and out-scores places say who was in, so a
-    seed that is the same in every audit would decide tied guesses alike in all of them.
-    """
+    """`seed`, or one of the system's generator."""
     return secrets.randbits(32) if seed is None else check_seed(seed)
 
 
@@ -59,8 +56,14 @@ def coin_flips(scores: Scores, *, seed: int = 0) -> Canaries:
 
     For "many_runs", where how many trials were run in each world is no coin, coins are thrown now:
     each takes the next unused trial of its world, and the few trials that are left are not used.
-    For the other designs the labels were coins; too unequal numbers cannot have been. They are
-    shuffled in the order of the trials (`Scores.order`) where it is known, else list after list.
+    For the other designs the labels were coins; too unequal numbers cannot have been.
+
+    Where `Scores.order` is known, the seed shuffles the canaries in that order, which decides who
+    is in which half and who of several with the same score comes first. In lists of in-scores and
+    out-scores, and among coins that a seed threw, places say who was in: a fixed seed would decide
+    tied guesses, and halves, alike in every audit. There the canaries are sorted by their scores,
+    tied ones by the system's generator whatever the seed, before the seed shuffles them: without
+    ties the same seed gives the same again, with ties it need not.
 
     Raises:
         DesignError: n_in and n_out are so unequal that fair coins give them with probability
@@ -84,7 +87,7 @@ def coin_flips(scores: Scores, *, seed: int = 0) -> Canaries:
         values = np.empty(labels.size)
         values[labels] = inside[:heads]
         values[~labels] = outside[: labels.size - heads]
-        return Canaries(values, labels)
+        return _shuffled(values, labels, generator)
     total = n_in + n_out
     least = min(n_in, n_out)
     # P(Bin(total, 1/2) <= least), twice
@@ -97,9 +100,19 @@ def coin_flips(scores: Scores, *, seed: int = 0) -> Canaries:
         )
     values = np.concatenate((scores.values_in, scores.values_out))
     labels = np.arange(total) < n_in
-    mixed = generator.permutation(total)
-    if scores.order is not None:
-        mixed = np.argsort(scores.order)[mixed]
+    if scores.order is None:
+        return _shuffled(values, labels, generator)
+    mixed = np.argsort(scores.order)[generator.permutation(total)]
+    return Canaries(values[mixed], labels[mixed])
+
+
+def _shuffled(
+    values: Floats, labels: NDArray[np.bool_], generator: np.random.Generator
+) -> Canaries:
+    """In an order made of the values, the generator and, for ties, the system's randomness."""
+    mixed = np.random.default_rng(secrets.randbits(128)).permutation(values.size)
+    mixed = mixed[np.argsort(values[mixed], kind="stable")]
+    mixed = mixed[generator.permutation(values.size)]
     return Canaries(values[mixed], labels[mixed])
 
 

@@ -34,6 +34,7 @@ _LARGEST = 200.0
 
 def _check_counts(canaries: int, guesses: int, correct: int) -> None:
     check.count(canaries=canaries, guesses=guesses)
+    check.whole(correct=correct)
     if not 0 <= correct <= guesses <= canaries:
         raise ParameterError(
             "0 <= correct <= guesses <= canaries is needed, but they are "
@@ -189,7 +190,8 @@ def one_run_fdp_bound(
         scores: what the attack gave; each canary included by its own fair coin.
         confidence: in (0, 1).
         delta: in [0, 1), where epsilon is stated.
-        seed: >= 0, of halving and of breaking ties, fixed before looking; a fresh one if None.
+        seed: >= 0, of halving (and of ties where the order of trials is known), fixed before
+            looking; a fresh one if None.
         guesses: (k_in, k_out), fixed before the scores were seen.
 
     Raises:

@@ -18,7 +18,7 @@ from .clopper_pearson import Floats, Ints, above, distinct_counts, limit_table, 
 from .designs import require_allowed
 from .guesses import check_seed, coin_flips, fresh_seed, pick
 from .one_run_fdp import MuByCount, one_run_refutes
-from .split import _halves
+from .split import halves
 from .tradeoff import TradeOff
 
 CurveMethod = Literal["band", "split", "clopper_pearson"]
@@ -107,8 +107,8 @@ def refutes(
         if min(inside.size, outside.size) < 2:
             raise DesignError('method "split" needs at least 2 trials on each side')
         generator = np.random.default_rng(check_seed(seed))
-        choose_in, inside = _halves(inside, generator)
-        choose_out, outside = _halves(outside, generator)
+        choose_in, inside = halves(inside, generator)
+        choose_out, outside = halves(outside, generator)
         thresholds, tp, fp = distinct_counts(choose_in, choose_out)
         gap = _gaps(tradeoff, tp, fp, choose_in.size, choose_out.size, level)[0]
         cuts = thresholds[[int(np.argmax(gap))]]
@@ -161,7 +161,8 @@ def guesses_refute(
         tradeoff: what is claimed; at every epsilon the worse direction counts.
         scores: each canary included by its own fair coin.
         confidence: in (0, 1).
-        seed: >= 0, of halving and of breaking ties, fixed before looking; a fresh one if None.
+        seed: >= 0, of halving (and of ties where the order of trials is known), fixed before
+            looking; a fresh one if None.
         guesses: (k_in, k_out), fixed before the scores were seen.
 
     Raises:

@@ -65,8 +65,8 @@ def split_bound(
         )
     level = risk(confidence) / 2.0
     generator = np.random.default_rng(seed)
-    choose_in, bound_in = _halves(scores.values_in, generator)
-    choose_out, bound_out = _halves(scores.values_out, generator)
+    choose_in, bound_in = halves(scores.values_in, generator)
+    choose_out, bound_out = halves(scores.values_out, generator)
 
     thresholds, tp, fp = distinct_counts(choose_in, choose_out)
     fpr_upper = limit_table(choose_out.size, level)[fp]
@@ -98,7 +98,7 @@ def split_bound(
     )
 
 
-def _halves(
+def halves(
     values: NDArray[np.float64], generator: np.random.Generator
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """A random half for choosing and the rest for the bound, which gets the odd one.

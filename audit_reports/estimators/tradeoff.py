@@ -15,8 +15,9 @@ from ...accountant.adjacency import Adjacency, Unit
 from ...accountant.bounds import ProvenBound
 from ...accountant.claim import PrivacyClaim
 from ...accountant.errors import ClaimError, ParameterError
-from .clopper_pearson import Floats
+from .clopper_pearson import Floats, limit_table, risk
 from .envelope import Envelope
+from .power_at import power_at
 
 _UNIT = 2.0**-53
 _STEEPEST = 690.0  # e^epsilon of a larger one leaves the double range; such a line is left out
@@ -227,8 +228,6 @@ class TradeOff:
         True
         """
         from .band import pair_level
-        from .clopper_pearson import limit_table, risk
-        from .power import _power_at
 
         check.one_of(("band", "split", "clopper_pearson"), method=method)
         check.count(n_in=n_in, n_out=n_out)
@@ -239,7 +238,7 @@ class TradeOff:
         level = pair_level(n_in, n_out, alpha) if method == "band" else alpha / 2.0
         allowed = self.fnr(limit_table(n_out, level))
         most = np.searchsorted(limit_table(n_in, level), allowed, side="left") - 1
-        return _power_at(mu, n_in, n_out, most.astype(np.int64), every=False)
+        return power_at(mu, n_in, n_out, most.astype(np.int64), every=False)
 
     def __repr__(self) -> str:
         return f"TradeOff({self.name}, {self.epsilon.size} lines)"

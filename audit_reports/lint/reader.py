@@ -1,18 +1,20 @@
 """TOML to a `Declaration`: every key known, every value of its type, all errors in one message."""
 
 import math
-import tomllib
 import types
 from collections.abc import Callable
 from dataclasses import MISSING, fields, is_dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from ...accountant import check
 from ...accountant.errors import ConfigError, ParameterError
+from ...fl_core.config_file import read, shown
 from .declaration import Declaration
 
 _SYSTEMS = Path(__file__).resolve().parent / "systems"
+_MOST = 2**63  # as whole numbers of TOML are; formulas would turn larger ones into infinities
 
 
 def load(path: Path) -> Declaration:
@@ -21,21 +23,12 @@ def load(path: Path) -> Declaration:
     Raises:
         ConfigError: the file cannot be read, is not TOML, or something in it is wrong.
     """
-    try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ConfigError(
-            f"there is no file {path}, and the name of a shipped declaration must be "
-            f"{_suggest(str(path))}"
-        ) from None
-    except IsADirectoryError:
-        raise ConfigError(f"{path} is a folder; give a declaration (TOML)") from None
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise ConfigError(f"{path} cannot be read: {reason}") from None
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
-        text = str(error) if isinstance(error, tomllib.TOMLDecodeError) else "nested too deeply"
-        raise ConfigError(f"{path} is not valid TOML: {text}") from None
+    data = read(
+        path,
+        wanted="a declaration (TOML)",
+        missing=f"there is no file {path}, and the name of a shipped declaration must be "
+        f"{_suggest(str(path))}",
+    )
     return parse(data, name=str(path))
 
 
@@ -149,14 +142,16 @@ def _is_float(value: Any) -> bool:
     return abs(value) < 1e300 and math.isfinite(value)
 
 
+def _is_int(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and -_MOST < value < _MOST
+
+
 _PLAIN: dict[Any, tuple[Callable[[Any], bool], str]] = {
     str: (lambda v: isinstance(v, str), "text"),
     bool: (lambda v: isinstance(v, bool), "true or false"),
-    int: (lambda v: isinstance(v, int) and not isinstance(v, bool), "a whole number"),
+    int: (_is_int, "a whole number below 2^63"),
     float: (_is_float, "a finite number"),
 }
 
 
-def _shown(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:60]}..."
+_shown = partial(shown, most=60)

@@ -22,17 +22,17 @@ from .blocks import (
     Tag,
     Text,
 )
-from .reading import (
+from .outcomes import (
     METRICS,
     SMALL_GAP,
     accuracy,
-    delta_of,
     inversion_readings,
     leakage,
     leaks,
     utility_readings,
     variants,
 )
+from .reading import delta_of
 
 _BASE64 = re.compile(r"[A-Za-z0-9+/]+={0,2}")
 _SEVERITY = {

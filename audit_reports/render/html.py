@@ -42,7 +42,7 @@ def render(record: AuditRecord, drawings: dict[str, Drawing] | None = None) -> s
         evidence.reproduce(record),
         evidence.glossary(record),
     ]
-    numbered = [(number, s) for number, s in enumerate(sections) if s is not None]
+    numbered = list(enumerate(s for s in sections if s is not None))
     text: str = (
         _environment()
         .get_template("report.html.j2")

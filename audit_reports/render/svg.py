@@ -54,7 +54,9 @@ def draw(
 
     buffer = io.BytesIO()
     settings: Any = _SETTINGS | {"svg.hashsalt": name}
-    with matplotlib.rc_context(settings), warnings.catch_warnings():
+    with matplotlib.rc_context(), warnings.catch_warnings():
+        matplotlib.rcdefaults()  # whatever the reader's own settings are
+        matplotlib.rcParams.update(settings)
         # The reader's browser has fonts of its own for what ours lacks.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         figure = Figure(figsize=size, layout="constrained", facecolor=PAPER)

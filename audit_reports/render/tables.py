@@ -27,14 +27,14 @@ def write_tables(record: AuditRecord, folder: Path) -> tuple[Path, ...]:
             path.unlink(missing_ok=True)
             continue
         partial = path.with_suffix(".partial")
-        frame = pandas.DataFrame(rows).map(_harmless)
+        frame = pandas.DataFrame(rows).map(harmless)
         frame.to_csv(partial, index=False, lineterminator="\r\n", encoding="utf-8")
         os.replace(partial, path)
         written.append(path)
     return tuple(written)
 
 
-def _harmless(value: Any) -> Any:
+def harmless(value: Any) -> Any:
     """Text that a spreadsheet would run as a formula gets an apostrophe in front."""
     return f"'{value}" if isinstance(value, str) and value[:1] in tuple("=+-@\t\r") else value
 

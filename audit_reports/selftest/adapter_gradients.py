@@ -1,11 +1,11 @@
 """Controls of attacks on the gradients of adapters and prompts: one client, one record."""
 
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 from .control import Control, Found
-from .gradients import CANDIDATES, MU, identified, protected
+from .gradients import CANDIDATES, MU, gradient_control, identified, protected
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -115,33 +115,24 @@ def _prompt(protection: str) -> Callable[[int], Found]:
 
 
 CONTROLS: tuple[Control, ...] = (
-    Control(
-        attack="token_bag",
-        adversary="server",
-        setting="gradient of MiniLM's adapters of rank 8, one text of 16 tokens, 100 candidates",
-        positive=_tokens("none"),
-        noise=_tokens("noise"),
-        bounded=_tokens("noisy"),
+    gradient_control(
+        "token_bag",
+        "gradient of MiniLM's adapters of rank 8, one text of 16 tokens, 100 candidates",
+        _tokens,
         at_least=0.9,
         assets=("minilm",),
     ),
-    Control(
-        attack="token_bag",
-        adversary="server",
-        setting="first round: gradient of MiniLM's B of rank 8, one text of 6 tokens, 1 of 100",
-        positive=_tokens("none", first_round=True),
-        noise=_tokens("noise", first_round=True),
-        bounded=_tokens("noisy", first_round=True),
+    gradient_control(
+        "token_bag",
+        "first round: gradient of MiniLM's B of rank 8, one text of 6 tokens, 1 of 100",
+        partial(_tokens, first_round=True),
         at_least=0.9,
         assets=("minilm",),
     ),
-    Control(
-        attack="gradient_likelihood",
-        adversary="server",
-        setting="gradient of a soft prompt of a stand-in dual encoder, one record, 100 candidates",
-        positive=_prompt("none"),
-        noise=_prompt("noise"),
-        bounded=_prompt("noisy"),
+    gradient_control(
+        "gradient_likelihood",
+        "gradient of a soft prompt of a stand-in dual encoder, one record, 100 candidates",
+        _prompt,
         at_least=0.95,
     ),
 )

@@ -6,7 +6,7 @@ the adversary knows of pool, class and label.
 """
 
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .control import Control, Found
@@ -212,49 +212,67 @@ def _labels(protection: str) -> Callable[[int], Found]:
     return run
 
 
-CONTROLS: tuple[Control, ...] = (
-    Control(
-        attack="linear_analytic",
+def gradient_control(
+    attack: str,
+    setting: str,
+    run: Callable[[str], Callable[[int], Found]],
+    *,
+    at_least: float,
+    bounded: bool = True,
+    assets: tuple[str, ...] = (),
+) -> Control:
+    """The server's attack on what `protected` lets it see: everything, noise alone, or both.
+
+    Args:
+        attack: its name in the catalog.
+        setting: data and system, in one line.
+        run: from a protection to the experiment with it.
+        at_least: what the attack must reach where nothing protects.
+        bounded: whether clipped gradients with noise bound it.
+        assets: that it needs.
+    """
+    return Control(
+        attack=attack,
         adversary="server",
-        setting="gradient of a network for digits, one record, 100 candidates",
-        positive=_linear("none"),
-        noise=_linear("noise"),
-        bounded=_linear("noisy"),
+        setting=setting,
+        positive=run("none"),
+        noise=run("noise"),
+        bounded=run("noisy") if bounded else None,
+        at_least=at_least,
+        assets=assets,
+    )
+
+
+CONTROLS: tuple[Control, ...] = (
+    gradient_control(
+        "linear_analytic",
+        "gradient of a network for digits, one record, 100 candidates",
+        _linear,
         at_least=0.99,
     ),
-    Control(
-        attack="gradient_likelihood",
-        adversary="server",
-        setting="gradient of a network for digits, one record, 100 candidates and their labels",
-        positive=_informed("none"),
-        noise=_informed("noise"),
-        bounded=_informed("noisy"),
+    gradient_control(
+        "gradient_likelihood",
+        "gradient of a network for digits, one record, 100 candidates and their labels",
+        _informed,
         at_least=0.99,  # bounded: records of one class move far less than the clip bound allows
     ),
-    Control(
-        attack="inverting_gradients",
-        adversary="server",
-        setting="gradient of a network for digits, one record of known label, 100 candidates",
-        positive=_matched("cosine", "none"),
-        noise=_matched("cosine", "noise"),
-        bounded=_matched("cosine", "noisy"),
+    gradient_control(
+        "inverting_gradients",
+        "gradient of a network for digits, one record of known label, 100 candidates",
+        partial(_matched, "cosine"),
         at_least=0.9,
     ),
-    Control(
-        attack="deep_leakage",
-        adversary="server",
-        setting="gradient of a network for digits, one record of unknown label, 100 candidates",
-        positive=_matched("dlg", "none"),
-        noise=_matched("dlg", "noise"),
-        bounded=_matched("dlg", "noisy"),
+    gradient_control(
+        "deep_leakage",
+        "gradient of a network for digits, one record of unknown label, 100 candidates",
+        partial(_matched, "dlg"),
         at_least=0.7,
     ),
-    Control(
-        attack="label_recovery",
-        adversary="server",
-        setting="gradient of a network for digits, 8 records; which of two batches it was",
-        positive=_labels("none"),
-        noise=_labels("noise"),
+    gradient_control(
+        "label_recovery",
+        "gradient of a network for digits, 8 records; which of two batches it was",
+        _labels,
         at_least=0.9,
+        bounded=False,
     ),
 )

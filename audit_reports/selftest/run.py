@@ -3,11 +3,12 @@
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from difflib import get_close_matches
+from functools import cache
 from importlib import import_module
 from typing import Literal, cast
 
-from ...accountant import check
-from ...accountant.errors import AssetError
+from ...accountant.errors import AssetError, ParameterError
 from ...attacks.catalog import homes
 from .control import Control, Outcome
 from .judge import Judgement, Kind, judge
@@ -59,8 +60,13 @@ def controls(only: Iterable[str] = ()) -> list[tuple[str, Control]]:
         ParameterError: a name that is neither.
     """
     wanted, known = set(only), {*FAMILIES, *homes()}
-    for name in sorted(wanted):
-        check.one_of(sorted(known), only=name)
+    for name in sorted(wanted - known):
+        close = get_close_matches(name, sorted(known), n=6)
+        hint = f"; did you mean {' or '.join(map(repr, close))}?" if close else ""
+        raise ParameterError(
+            f"--only {name}: no attack has this name{hint}\n  `privassay list attacks` names them "
+            f"all; families are {', '.join(FAMILIES)}."
+        )
     found = []
     for family in FAMILIES:
         module = import_module(f"privassay.audit_reports.selftest.{family}")
@@ -93,10 +99,12 @@ def run(
         if (run_one := getattr(control, kind)) is not None
     ]
     results = []
+    missing = cache(_missing)  # reads all of an asset: once for each
     with one_thread():
         for number, (family, control, kind, run_one) in enumerate(work, start=1):
             start = time.monotonic()
-            status, judgement, words = _judged(control, kind, run_one, seed)
+            absent = [why for name in control.assets if (why := missing(name)) is not None]
+            status, judgement, words = _judged(control, kind, run_one, seed, absent)
             result = Result(
                 family=family,
                 attack=control.attack,
@@ -115,10 +123,23 @@ def run(
     return results
 
 
+def _missing(asset: str) -> str | None:
+    """Why a control that needs this asset cannot run; asked before any work is done for it."""
+    from ...fl_core.data.assets import path
+
+    try:
+        path(asset)
+    except AssetError as error:
+        return str(error)
+    return None
+
+
 def _judged(
-    control: Control, kind: Kind, run_one: Callable[[int], Outcome], seed: int
+    control: Control, kind: Kind, run_one: Callable[[int], Outcome], seed: int, absent: list[str]
 ) -> tuple[Literal["ok", "failed", "not run"], Judgement | None, str]:
     """What is wrong with one control must not hide what the others show."""
+    if absent:
+        return "not run", None, f"not run: {absent[0]}"
     try:
         found = judge(kind, run_one(seed), at_least=control.at_least, reaches=control.reaches)
     except AssetError as error:

@@ -2,9 +2,9 @@
 
 Each class has two prompts. The plan moves mass from places to prompts; a class scores the mean
 cosine under the plan. Unbalanced, as published: each prompt gets its share in full, a place gives
-at most its own. Source: Li et al., arXiv:2403.00041; its constants are those of the public code,
-but for a fixed number of iterations: the published stopping rule looks at the whole batch, so that
-one record would change the gradients of others.
+at most its own. Source: Li et al., arXiv:2403.00041, and its public code (HongxiaLee/FedOTP at
+27421e9), whose defaults these are. But the number of iterations is fixed: the published stopping
+rule looks at the whole batch, so that one record would change the gradients of others.
 """
 
 from dataclasses import dataclass
@@ -72,11 +72,18 @@ class Transport:
         The plan is held fixed in the gradient, as published.
         """
         image = torch.nn.functional.normalize(x.unflatten(-1, (self.places, -1)), dim=-1)
+        words = text.flatten(2, 3).mT  # [rows, groups, dim, prompts * classes]
+        # Places and classes are no batch axes: nothing large is repeated.
+        if words.shape[1] == 1:
+            found = (image.flatten(1, 2) @ words[:, 0]).unflatten(1, image.shape[1:3])
+        else:
+            found = image @ words
         # [rows, batch, classes, M, prompts]
-        cosines = image.unsqueeze(2) @ text.permute(0, 1, 3, 4, 2)
+        cosines = found.unflatten(-1, text.shape[2:4]).permute(0, 1, 4, 2, 3)
         with torch.no_grad():
             plan = self.plan(cosines.detach())
-        return (plan * cosines).sum(dim=(-1, -2))
+        scores: Tensor = (plan * cosines).sum(dim=(-1, -2))
+        return scores
 
 
 def two_contexts(length: int, width: int) -> Form:

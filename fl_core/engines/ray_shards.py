@@ -6,17 +6,13 @@ same random numbers and the clients' state of the last checkpoint; if it is lost
 are missing. `pip install 'privassay[ray]'`.
 """
 
-import logging
-import os
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from ...accountant import check
-from ...accountant.errors import ConfigError
 from ...mechanisms.base import Key
 from ..algorithms.base import Algorithm
 from ..clients import ClientData
@@ -24,6 +20,7 @@ from ..kernels.base import Params
 from ..protection import Protection
 from .base import Work
 from .local import Local
+from .ray_start import apart, started, together
 
 
 class _Shard:
@@ -38,9 +35,7 @@ class _Shard:
         *rest: Any,
     ) -> None:
         torch.set_num_threads(threads)
-        # Ray's store is read-only; torch wants memory of its own.
-        x, y = (torch.from_numpy(part.copy()) for part in pool)
-        self._local = Local(algorithm, replace(data, x=x, y=y), *rest)
+        self._local = Local(algorithm, together(pool, data), *rest)
 
     def work(self, rows: Tensor, sent: Params, round: int, raw: bool) -> Work:
         """All rows of the shard's cohort in one answer."""
@@ -86,24 +81,14 @@ class RayShards:
         threads: int = 1,
     ) -> None:
         check.count(shards=shards, threads=threads)
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # no request leaves
-        try:
-            import ray
-        except ImportError:
-            raise ConfigError(
-                "the Ray engine needs Ray: pip install 'privassay[ray]', or use the local engine"
-            ) from None
-        self._ray: Any = ray
+        self._ray, self._started = started("the Ray engine needs", "use the local engine")
         self._shards = min(shards, len(data))
         self._count = len(data)
-        self._started = not ray.is_initialized()
-        if self._started:
-            ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
         self._threads = threads
         self._last: Params | None = None
-        self._pool = self._ray.put((data.x.numpy(), data.y.numpy()))
+        pool, self._rows = apart(data)
+        self._pool = self._ray.put(pool)
         self._algorithm, self._rest = algorithm, (key, protection, replicas, chunk)
-        self._rows = replace(data, x=data.x[:0], y=data.y[:0])
         self._actors = [self._start(shard) for shard in range(self._shards)]
 
     def work(

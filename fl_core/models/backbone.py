@@ -46,6 +46,8 @@ class Backbone:
         network: preprocessed pictures to float[n, dimension].
         state: gives every parameter and buffer as it is now, to show that none has changed.
         device: where it runs.
+        maps: preprocessed pictures to float[n, dimension, h, w], whose mean over positions is what
+            `network` gives; None where vectors are made in another way.
     """
 
     name: str
@@ -59,6 +61,7 @@ class Backbone:
     network: "Callable[[Tensor], Tensor]"
     state: "Callable[[], dict[str, Tensor]]"
     device: str = "cpu"
+    maps: "Callable[[Tensor], Tensor] | None" = None
 
     def encode(self, pixels: "Tensor") -> "Tensor":
         """float[n, dimension] of `pixels`, float[n, 3, h, w] in [0, 1]; differentiable."""
@@ -177,10 +180,10 @@ def _efficientnet(image_size: int, device: str) -> Backbone:
     net.load_state_dict(torch.load(io.BytesIO(data), weights_only=True, map_location="cpu"))
     net = net.eval().requires_grad_(False).to(device)
 
-    def network(x: "Tensor") -> "Tensor":
+    def maps(x: "Tensor") -> "Tensor":
         hugging_face.check_evaluating(net)
-        maps: Tensor = net.extract_features(x)
-        return maps.mean(dim=(2, 3))
+        found: Tensor = net.extract_features(x)
+        return found
 
     code = assets.asset("efficientnet-lite-code")
     return Backbone(
@@ -192,9 +195,10 @@ def _efficientnet(image_size: int, device: str) -> Backbone:
         sha256=hashlib.sha256(data).hexdigest(),
         pooling="mean over positions",
         preprocess=Preprocess(resize=(image_size, image_size), mean=_IMAGENET[0], std=_IMAGENET[1]),
-        network=network,
+        network=lambda x: maps(x).mean(dim=(2, 3)),
         state=lambda: _state(net),
         device=device,
+        maps=maps,
     )
 
 

@@ -21,7 +21,7 @@ from torch.nn.functional import normalize
 from ...accountant import check
 from ...accountant.errors import ConfigError
 from ..data import assets
-from .backbone import load_backbone
+from .backbone import Backbone, load_backbone
 from .dual_encoder import DualEncoder
 from .language import LanguageModel, load_language_model
 from .text_tower import TextTower
@@ -99,19 +99,54 @@ def substitute(
     )
     found = ridge_map(texts, normalize(rows - rows.mean(dim=0)))
     centre = torch.from_numpy(images.features(public_images)).mean(dim=0).to(device)
-    plain = images.network
+    images = replace(
+        images, origin=f"{images.origin}, centred on {len(public_images)} public pictures"
+    )
+    pooled, both, places = _centred(images, centre)
     return DualEncoder(
         label=label,
-        images=replace(
-            images,
-            origin=f"{images.origin}, centred on {len(public_images)} public pictures",
-            pooling=f"{images.pooling}, centred",
-            network=lambda x: plain(x) - centre,
-            state=lambda: images.state() | {"centre": centre},
-        ),
+        images=pooled,
         text=_tower(language, RidgeMap(found.centre.to(device), found.matrix.to(device))),
         scale=SCALE,
+        both=both,
+        places=places,
     )
+
+
+def _centred(images: Backbone, centre: Tensor) -> tuple[Backbone, Backbone, int]:
+    """Pooled features, these and those of each place, and how many places a picture has.
+
+    Only texts are mapped, and one centre is subtracted from all features of pictures: the mean of a
+    picture's places is its pooled feature.
+    """
+    maps = images.maps
+    if maps is None:
+        raise ConfigError(f"encoder {images.name} has no maps, and so no features of single places")
+    with torch.no_grad():
+        size = images.image_size
+        found = maps(torch.zeros(1, 3, size, size, device=images.device))
+    places = found.shape[2] * found.shape[3]
+    pooled = replace(
+        images,
+        pooling=f"{images.pooling}, centred",
+        network=lambda x: maps(x).mean(dim=(2, 3)) - centre,
+        state=lambda: images.state() | {"centre": centre},
+        maps=lambda x: maps(x) - centre[:, None, None],
+    )
+
+    def network(x: Tensor) -> Tensor:
+        found = maps(x)
+        at_places = found.flatten(2).mT - centre
+        return torch.cat([found.mean(dim=(2, 3)) - centre, at_places.flatten(1)], dim=1)
+
+    both = replace(
+        pooled,
+        dimension=(1 + places) * images.dimension,
+        pooling=f"{pooled.pooling}; then each position, centred",
+        network=network,
+        maps=None,
+    )
+    return pooled, both, places
 
 
 def _cut(language: LanguageModel, layers: int) -> str:

@@ -30,16 +30,16 @@ class DualEncoder:
         images: pictures to float[n, dim], not of length 1.
         text: the text encoder, to float[n, dim].
         scale: of the cosines; public and fixed.
-        patches: pictures to float[n, places * dim], for methods that match places with prompts;
-            None where the model gives none.
-        places: of `patches`.
+        both: pictures to float[n, (1 + places) * dim]: what `images` gives, then features of
+            places, for methods that match places with prompts; None where the model gives none.
+        places: of a picture.
     """
 
     label: str
     images: Backbone
     text: TextTower
     scale: float
-    patches: Backbone | None = None
+    both: Backbone | None = None
     places: int = 0
 
     def __post_init__(self) -> None:
@@ -49,18 +49,28 @@ class DualEncoder:
                 f"{self.text.dimension}; both must lie in one space"
             )
 
-    def place_features(self) -> Backbone:
-        """`patches`.
+    def whole_and_places(self) -> Backbone:
+        """`both`, in one pass.
 
         Raises:
-            ConfigError: the model gives none.
+            ConfigError: the model gives no features of places.
         """
-        if self.patches is None:
+        if self.both is None:
             raise ConfigError(
                 "this dual encoder gives no features of single places, which optimal transport "
                 "matches with prompts.\n  Use a CLIP model with a vision transformer."
             )
-        return self.patches
+        return self.both
+
+    def place_features(self) -> Backbone:
+        """Pictures to float[n, places * dim]; errors as those of `whole_and_places`."""
+        both, whole = self.whole_and_places(), self.images.dimension
+        return replace(
+            both,
+            dimension=both.dimension - whole,
+            pooling=f"{both.pooling}; places alone",
+            network=lambda x: both.network(x)[:, whole:],
+        )
 
 
 def load_clip(name: str, *, device: str = "cpu") -> DualEncoder:
@@ -95,13 +105,13 @@ def load_clip(name: str, *, device: str = "cpu") -> DualEncoder:
         network=lambda x: _projected(model, _vision(model, x).pooler_output),
         state=lambda: dict(model.named_parameters()) | dict(model.named_buffers()),
     )
-    patches, places = _places(model, images)
+    both, places = _places(model, images)
     return DualEncoder(
         label="",
         images=images,
         text=clip_text(model, tokens),
         scale=float(model.logit_scale.exp()),
-        patches=patches,
+        both=both,
         places=places,
     )
 
@@ -197,19 +207,21 @@ def _projected(model: Any, hidden: Tensor) -> Tensor:
 
 
 def _places(model: Any, images: Backbone) -> tuple[Backbone, int]:
-    """Features of the patches, normalised and projected as the class token's are."""
+    """Features of the class token and of the patches, normalised and projected alike."""
     side = int(model.config.vision_config.image_size) // int(model.config.vision_config.patch_size)
 
     def network(x: Tensor) -> Tensor:
-        hidden = model.vision_model.post_layernorm(_vision(model, x).last_hidden_state[:, 1:])
-        return _projected(model, hidden).flatten(1)
+        seen = _vision(model, x)
+        hidden = model.vision_model.post_layernorm(seen.last_hidden_state[:, 1:])
+        whole, places = _projected(model, seen.pooler_output), _projected(model, hidden)
+        return torch.cat([whole, places.flatten(1)], dim=1)
 
     count = side * side
     return (
         replace(
             images,
-            dimension=count * images.dimension,
-            pooling="each patch, projected",
+            dimension=(1 + count) * images.dimension,
+            pooling="pooled, projected; then each patch, projected",
             network=network,
         ),
         count,

@@ -8,7 +8,8 @@ models and data, and gives what runs one row at a time.
 To add one: a module with a subclass of `SystemFile`, and a line in `SYSTEMS`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
@@ -18,7 +19,7 @@ from pydantic import Field, field_validator
 
 from ...accountant import check
 from ...accountant.adjacency import Adjacency, Unit
-from ...accountant.errors import ConfigError
+from ...accountant.errors import ConfigError, ParameterError
 from .. import comparison
 from ..config import Positive, Section
 
@@ -240,6 +241,23 @@ class SystemFile(Section):
     def limits(self) -> tuple[str, ...]:
         """What the comparison does not show, a sentence each."""
         return ()
+
+
+@contextmanager
+def budget(epsilon: float, delta: float) -> Iterator[None]:
+    """Says which budget of the file no noise can be chosen for.
+
+    Raises:
+        ConfigError: instead of the `ParameterError` of a search for noise.
+    """
+    try:
+        yield
+    except ParameterError as error:
+        why = str(error).partition("\n")[0]
+        raise ConfigError(
+            f"compare.epsilons holds {epsilon:g}, for which no noise can be chosen at claim.delta "
+            f"= {delta:g}:\n  {why}\n  Ask for another budget."
+        ) from None
 
 
 def is_system(data: dict[str, Any]) -> bool:

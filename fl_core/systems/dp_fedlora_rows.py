@@ -1,5 +1,6 @@
 """What the rows of a DP-FedLoRA comparison train, and how they are protected."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from typing import Literal
@@ -19,21 +20,31 @@ from ..algorithms.fed_lora_factors import BY_ROW, Aggregation
 from ..algorithms.fed_lora_systems import System, as_released, sound
 from ..algorithms.fedavg import plain_sgd
 from ..algorithms.personal_model import adam_w
+from ..algorithms.server_optimizers import Adaptive, Momentum
 from ..clients import ClientData
 from ..kernels.adapters import Adapters
-from ..kernels.base import Params
+from ..kernels.base import Loss, Params, cross_entropy
 from ..models.language import LanguageModel
+from ..models.language_kernels import next_token_loss
 from ..models.language_top import last_layer_classifier
+from ..models.language_top_causal import last_layer_causal
 from ..optimizers import AdamW
 from ..protection import Unprotected
 from .base import NO_RECORDS, RowPlan
-from .dp_fedlora import (
+from .dp_fedlora import DpFedLoraFile
+from .dp_fedlora_plan import (
+    BASE,
+    CENTRAL,
     FEDAVG,
     FEDPROX,
+    HEAD,
     INSIDE,
     LEAK,
+    LOCAL,
     LOCALLY,
-    DpFedLoraFile,
+    RELEASED_ALL,
+    RELEASED_TWO,
+    server_rule,
 )
 from .dp_fpl_noise import Unnoised
 
@@ -59,11 +70,27 @@ class Systems:
 
     Attributes:
         file: of the comparison.
-        model: the frozen encoder.
+        model: frozen.
     """
 
     file: DpFedLoraFile
     model: LanguageModel
+
+    def check(self, rows: Iterable[RowPlan]) -> None:
+        """Build what the rows train; what is wrong is found before anything is computed.
+
+        Raises:
+            ConfigError: a rank or a rule does not fit the model, or no noise meets a budget.
+        """
+        _ = self.kernel
+        for row in rows:
+            method = row.name.removesuffix(NO_RECORDS)
+            if row.released:
+                self.released(row, self.file.system.released_cohort)
+            elif method == HEAD and row.asked is not None:
+                self.multiplier(row)
+            elif method not in (BASE, LOCAL, CENTRAL, HEAD, RELEASED_TWO, RELEASED_ALL):
+                self.of(row)
 
     def of(self, row: RowPlan) -> System:
         """What is trained, and how it is protected, in the rows of our own."""
@@ -72,16 +99,16 @@ class Systems:
         if method == INSIDE:
             return self._inside(row)
         if row.name == FEDAVG:
-            return System(self.unclipped, Unprotected())
+            return System(self.unclipped(), Unprotected())
+        algorithm = "fedprox" if row.name == FEDPROX else server_rule(name) or "fedavg"
+        rule = _rule(name) if algorithm == "fedavg" else "ffa"
         if row.asked is None:
-            return self.noise_free(
-                "ffa" if row.name == FEDPROX else _rule(name),
-                algorithm="fedprox" if row.name == FEDPROX else "fedavg",
-            )
+            return self.noise_free(rule, algorithm=algorithm)
         return self._sound(
-            _rule(name),
+            rule,
             noise_multiplier=self.multiplier(row),
             trust="local" if method.endswith(LOCALLY) else "sum",
+            algorithm=algorithm,
         )
 
     def noise_free(self, rule: Aggregation, *, algorithm: str = "fedavg") -> System:
@@ -94,10 +121,10 @@ class Systems:
         )
         return found._replace(protection=Clipped(clip_norm=self.file.system.clip_norm))
 
-    @property
-    def unclipped(self) -> FedLora:
+    def unclipped(self, rate: float | None = None) -> FedLora:
         """Plain federated averaging, with a learning rate that nothing has to hold back."""
-        client = Descent(make=adam_w(self.file.training.unclipped_rate, 0.0))
+        rate = self.file.training.unclipped_rate if rate is None else rate
+        client = Descent(make=adam_w(rate, 0.0))
         return replace(self.noise_free("average").algorithm, client=client)
 
     def _sound(
@@ -109,7 +136,7 @@ class Systems:
         algorithm: str = "fedavg",
     ) -> System:
         file = self.file
-        return sound(
+        found = sound(
             self.kernel,
             make=self.descent,
             clip_norm=file.system.clip_norm,
@@ -119,9 +146,15 @@ class Systems:
             algorithm=algorithm,
             aggregation=rule,
             clients=file.data.clients,
+            loss=self.loss,
             epochs=file.training.epochs,
             batch_size=file.training.batch_size,
         )
+        rate, server = file.system.server_learning_rate, found.algorithm.server
+        if rate is None or not isinstance(server, Adaptive | Momentum):
+            return found
+        faster = replace(server, learning_rate=rate)
+        return found._replace(algorithm=replace(found.algorithm, server=faster))
 
     def _inside(self, row: RowPlan) -> System:
         """FFA whose clients train with DP-SGD."""
@@ -142,6 +175,7 @@ class Systems:
             aggregation="ffa",
             client=client,
             divisor=float(file.data.clients),
+            loss=self.loss,
         )
         return System(algorithm, client.protection(_PRIVATE))
 
@@ -179,6 +213,7 @@ class Systems:
             system=program,
             algorithm="scaffold" if leak else "fedavg",
             clients=file.data.clients,
+            loss=self.loss,
             epochs=file.training.epochs,
             batch_size=file.training.batch_size,
         )
@@ -188,10 +223,19 @@ class Systems:
         """Of clipped training."""
         return adam_w(self.file.training.learning_rate, 0.0)(params)
 
+    @property
+    def loss(self) -> Loss:
+        """Of each record."""
+        return next_token_loss if self.file.causal else cross_entropy
+
     @cached_property
     def kernel(self) -> Adapters:
-        """Adapters on the last layer, and the head."""
-        system = self.file.system
+        """Adapters on the last layer; and the head of a classifier."""
+        system, predicted = self.file.system, self.file.model.predicted
+        if predicted is not None:
+            return last_layer_causal(
+                self.model, predicted=predicted, rank=system.rank, alpha=system.alpha
+            )
         return last_layer_classifier(
             self.model, classes=CLASSES, rank=system.rank, alpha=system.alpha
         )

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ...accountant.event_json import to_dict
 from ...accountant.ledger import Ledger
-from ...mechanisms.base import SeededKey
+from ...mechanisms.base import Key, SeededKey
 from ...mechanisms.lora import JointDeltaSum
 from ...mechanisms.released.dp_fedlora import clients_of_round
 from .. import checkpoint
@@ -20,6 +20,7 @@ from ..algorithms.fed_lora import FedLora
 from ..algorithms.fed_lora_clients import PrivateDescent
 from ..algorithms.fed_lora_systems import System
 from ..algorithms.fedavg import FedAvg
+from ..algorithms.server_optimizers import Mean
 from ..clients import ClientData
 from ..cohort import Cohort, Everyone, Scheduled
 from ..federation import Federation, run
@@ -27,12 +28,18 @@ from ..kernels.base import Kernel, Params
 from ..kernels.stacked import mlp
 from ..models.language import LanguageModel, load_language_model
 from ..models.language_top import states_below
+from ..models.language_top_causal import causal_states_below
 from ..protection import Aggregate, PerUpload, Protection, Unprotected
 from ..simulate import one_thread
+from . import dp_fedlora_data as mails
+from . import dp_fedlora_lines as lines
 from .base import NO_RECORDS, Bar, Outcome, RowPlan, Say
-from .dp_fedlora import (
+from .dp_fedlora import DpFedLoraFile
+from .dp_fedlora_laws import aggregation_gap, factors, norms
+from .dp_fedlora_plan import (
     BASE,
     CENTRAL,
+    FFA,
     HEAD,
     LEAK,
     LOCAL,
@@ -40,24 +47,55 @@ from .dp_fedlora import (
     RELEASED_ALL,
     RELEASED_TWO,
     RULES,
-    DpFedLoraFile,
 )
-from .dp_fedlora_data import Mails, Values, deal, load
-from .dp_fedlora_laws import aggregation_gap, factors, norms
+from .dp_fedlora_records import Records, Values
 from .dp_fedlora_rows import CLASSES, Clipped, Systems
 
 
 def prepare(file: DpFedLoraFile, say: Say) -> "DpFedLoraRows":
-    """Load model and mails; errors as those of `SystemFile.prepare`."""
+    """Load model and texts; errors as those of `SystemFile.prepare`.
+
+    What can be wrong is found before texts pass the frozen layers, which takes longest.
+    """
     model = load_language_model(file.model.source)
-    pool = load(file.data, lambda texts: model.tokenizer.encode(texts, file.model.length))
+    systems = Systems(file=file, model=model)
+    systems.check(file.rows())
+    key = SeededKey(file.seed).child("deal")
+    prepared = _lines if file.causal else _mails
+    records, hashes = prepared(file, model, key, say)
+    return DpFedLoraRows(
+        file=file,
+        model=model,
+        records=records,
+        hashes=hashes | {"language model": model.sha256},
+    )
+
+
+def _mails(
+    file: DpFedLoraFile, model: LanguageModel, key: Key, say: Say
+) -> tuple[Records, dict[str, str]]:
+    """Mails of two classes, and the hash of their texts."""
+    pool = mails.load(file.data, lambda texts: model.tokenizer.encode(texts, file.model.length))
+    split = mails.deal(pool, file.data, seeds=file.compare.seeds, key=key)
     say(f"{len(pool)} mails pass the frozen layers of {file.model.source} once")
     with one_thread():
         states = states_below(model, model.tokenizer.encode(pool.texts, file.model.length))
-        key = SeededKey(file.seed).child("deal")
-        mails = deal(states, pool, file.data, seeds=file.compare.seeds, key=key)
-    hashes = {"mails": pool.sha256, "language model": model.sha256}
-    return DpFedLoraRows(file=file, model=model, mails=mails, hashes=hashes)
+    y = torch.from_numpy(pool.y.copy())
+    found = Records.of(states, y, split, judge=mails.judge, reported=mails.REPORTED)
+    return found, {"mails": pool.sha256}
+
+
+def _lines(
+    file: DpFedLoraFile, model: LanguageModel, key: Key, say: Say
+) -> tuple[Records, dict[str, str]]:
+    """Pieces of speakers' lines, and the hash of the plays."""
+    pool = lines.load(file.data, model.tokenizer, file.model.length)
+    split = lines.deal(file.data, seeds=file.compare.seeds, key=key)
+    say(f"{len(pool)} pieces of lines pass the frozen layers of {file.model.source} once")
+    with one_thread():
+        states = causal_states_below(model, pool.tokens)
+    found = Records.of(states, pool.speaker, split, judge=lines.judge, reported=lines.REPORTED)
+    return found, {"plays": pool.sha256}
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -66,7 +104,7 @@ class DpFedLoraRows:
 
     file: DpFedLoraFile
     model: LanguageModel
-    mails: Mails
+    records: Records
     hashes: dict[str, str]
 
     def run(self, row: RowPlan, bar: Bar) -> Outcome:
@@ -79,7 +117,7 @@ class DpFedLoraRows:
                 return self._alone(row, bar)
             if name == BASE:
                 start = self.systems.noise_free("ffa").algorithm
-                replicas = self.mails.train.replicas.unique()
+                replicas = self.records.train.replicas.unique()
                 return self._outcome(start, start.start(replicas, self._key), None, ())
             if name in (RELEASED_TWO, RELEASED_ALL, LEAK):
                 return self._released(row, bar)
@@ -107,30 +145,31 @@ class DpFedLoraRows:
                 cohort=float(file.data.clients),
             )
             protection = Aggregate(mechanism=mechanism)
-        mails, ledger = self.mails.of(self._features), self._ledger(row)
-        train = _held(row, mails.train)
+        records, ledger = self.records.described_by(self._features), self._ledger(row)
+        train = _held(row, records.train)
         state = self._run(algorithm, protection, train, training.rounds, ledger, bar)
         models: list[tuple[Kernel, Params]] = [
             (algorithm.kernel, {name: value[seed : seed + 1] for name, value in state.items()})
-            for seed in range(mails.seeds)
+            for seed in range(records.seeds)
         ]
-        return self._judged(mails.shared(models), state, ledger if row.records else None)
+        return self._judged(records.shared(models), state, ledger if row.records else None)
 
     def _alone(self, row: RowPlan, bar: Bar) -> Outcome:
         """Federations of one client: each by itself, or one with everything."""
         training, alone = self.file.training, row.name == LOCAL
         algorithm = replace(
-            self.systems.unclipped,
+            self.systems.unclipped(training.alone_rate),
             divisor=1.0,
             batch_size=training.batch_size if alone else training.central_batch_size,
         )
-        data, ledger = self.mails.alone() if alone else self.mails.merged(), self._ledger(row)
+        records, ledger = self.records, self._ledger(row)
+        data = records.alone() if alone else records.merged()
         state = self._run(algorithm, Unprotected(), data, training.rounds, ledger, bar)
         if not alone:
             return self._outcome(algorithm, state, ledger, ())
         params = {name: state[name] for name in self.systems.kernel.shapes()}
         sample = self.file.data.neighbour_sample
-        values = self.mails.personal(
+        values = self.records.personal(
             self.systems.kernel, params, self._key.child("neighbours"), sample
         )
         return self._judged(values, state, ledger)
@@ -163,7 +202,7 @@ class DpFedLoraRows:
         cohort: Cohort | None = None,
     ) -> State:
         """All rounds of all seeds."""
-        train = _held(row, self.mails.train)
+        train = _held(row, self.records.train)
         return self._run(system.algorithm, system.protection, train, rounds, ledger, bar, cohort)
 
     def _run(
@@ -192,7 +231,7 @@ class DpFedLoraRows:
         if row.asked is None:
             if row.name not in RULES:
                 return ()
-            first = self.mails.train.take((self.mails.train.replicas == 0).nonzero()[:, 0])
+            first = self.records.train.take((self.records.train.replicas == 0).nonzero()[:, 0])
             gap = aggregation_gap(algorithm, first, self._key)
             return (f"first round, distance from the mean of the clients' products: {gap:.2g}",)
         if isinstance(algorithm.client, PrivateDescent):
@@ -200,7 +239,7 @@ class DpFedLoraRows:
         assert isinstance(system.protection, Aggregate | PerUpload)  # as the row has a budget
         multiplier = float(system.protection.mechanism.noise_multiplier)
         said = f"noise multiplier {multiplier:.3g}"
-        if algorithm.aggregation != "ffa":
+        if algorithm.aggregation != FFA or algorithm.server != Mean():  # noise does not add up
             return (said,)
         local = row.name.removesuffix(NO_RECORDS).endswith(LOCALLY)
         share, uploads = 1.0 / file.data.clients, file.data.clients if local else 1
@@ -217,9 +256,9 @@ class DpFedLoraRows:
         self, algorithm: FedLora, state: State, ledger: Ledger | None, notes: tuple[str, ...]
     ) -> Outcome:
         models: list[tuple[Kernel, Params]] = [
-            algorithm.model(state, seed) for seed in range(self.mails.seeds)
+            algorithm.model(state, seed) for seed in range(self.records.seeds)
         ]
-        return self._judged(self.mails.shared(models), state, ledger, notes)
+        return self._judged(self.records.shared(models), state, ledger, notes)
 
     def _judged(
         self,
@@ -250,7 +289,7 @@ class DpFedLoraRows:
     def _features(self) -> Tensor:
         """float[records, dim]: of the whole frozen encoder."""
         with torch.no_grad():
-            parts = [self.systems.kernel.encoder(part) for part in self.mails.train.x.split(256)]
+            parts = [self.systems.kernel.encoder(part) for part in self.records.train.x.split(256)]
         return torch.cat(parts)
 
     @property

@@ -11,6 +11,7 @@ from ...accountant.calibrate import calibrate
 from ...mechanisms.base import Key
 from ...mechanisms.dpsgd import DpSgd
 from ...mechanisms.prompt import PromptGradients
+from .base import budget
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +45,12 @@ def calibrated(
             expected_batch=1.0,
         ).event(rounds)
 
-    return calibrate(
-        event, epsilon=epsilon, delta=delta, adjacency=adjacency, unit="example", bracket=(0.1, 1e5)
-    )
+    with budget(epsilon, delta):
+        return calibrate(
+            event,
+            epsilon=epsilon,
+            delta=delta,
+            adjacency=adjacency,
+            unit="example",
+            bracket=(0.1, 1e5),
+        )

@@ -19,8 +19,10 @@ from ..data.features import feature_pool
 from ..data.pool import Pool
 from ..kernels.base import Params
 from ..kernels.prompts import Prompts
+from ..models.backbone import Backbone
 from ..models.devise import substitute
 from ..models.dual_encoder import DualEncoder, load_clip
+from ..models.model_folder import is_hub_name
 from ..models.text_tower import ClassText
 from .base import Say
 from .prompt_files import SUBSTITUTE, TEXT_LAYERS, DataSection, ModelSection
@@ -58,6 +60,42 @@ class Dealt:
         return tuple(tuple(row) for row in values.view(seeds, -1).tolist())
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Hands:
+    """Who holds which pictures in which seed.
+
+    Attributes:
+        pictures: those that somebody holds.
+        train, test: of each row (seed, client), places in `pictures`; disjoint in each seed.
+        clients: of a seed.
+    """
+
+    pictures: Pool
+    train: tuple[NDArray[np.int64], ...]
+    test: tuple[NDArray[np.int64], ...]
+    clients: int
+
+    def encoded(self, encoder: Backbone, say: Say) -> Dealt:
+        """The same with features; `say` is told what happens."""
+        return self._with(torch.tensor(feature_pool(self.pictures, encoder, say).x))
+
+    def by_places(self, dual: DualEncoder, say: Say) -> tuple[Dealt, Dealt]:
+        """The same with features of whole pictures, and with those of places; encoded once."""
+        found = torch.tensor(feature_pool(self.pictures, dual.whole_and_places(), say).x)
+        whole = dual.images.dimension
+        return self._with(found[:, :whole].clone()), self._with(found[:, whole:].clone())
+
+    def _with(self, x: Tensor) -> Dealt:
+        y = torch.tensor(self.pictures.y)
+        clients = [row % self.clients for row in range(len(self.train))]
+        replicas = [row // self.clients for row in range(len(self.train))]
+        train, test = (
+            ClientData.of(x, y, rows, clients=clients, replicas=replicas)
+            for rows in (self.train, self.test)
+        )
+        return Dealt(train=train, test=test, classes=self.pictures.classes)
+
+
 def load_pool(data: DataSection) -> tuple[Pool, NDArray[np.uint8]]:
     """All pictures, and public ones of the same kind that no client holds.
 
@@ -85,42 +123,41 @@ def load_pool(data: DataSection) -> tuple[Pool, NDArray[np.uint8]]:
     return pool, public
 
 
-def load_encoder(model: ModelSection, public: NDArray[np.uint8], folder: Path) -> DualEncoder:
+def load_encoder(
+    model: ModelSection, classes: Sequence[str], public: NDArray[np.uint8], folder: Path
+) -> DualEncoder:
     """The dual encoder of a file; a CLIP model's folder is beside the file.
 
     Raises:
         AssetError: an asset is missing. ConfigError: the folder holds no CLIP model, or its text
-            encoder has no room for the contexts.
+            encoder has no room for the contexts before these classes, or cannot tell them apart.
     """
     if model.encoder == SUBSTITUTE:
         layers = None if model.text_layers == TEXT_LAYERS else model.text_layers
         dual = substitute(public, image_size=model.image_size, text_layers=layers)
     else:
-        dual = load_clip(str(folder / model.encoder))
-    # Names are longer, but this much is known before pictures are encoded.
+        local = folder / model.encoder
+        if not local.is_dir() and not is_hub_name(model.encoder):
+            raise ConfigError(
+                f'model.encoder is {model.encoder!r}, but must be "{SUBSTITUTE}", the folder of a '
+                "CLIP model beside the file, or its name on the hub as owner/model.\n  There is no "
+                "such folder."
+            )
+        dual = load_clip(str(local) if local.is_dir() else model.encoder)
+    # Before pictures are encoded, which takes minutes.
     for length in (model.context_length, len(dual.text.words(model.template))):
-        class_text(dual, ("a",), length)
+        class_text(dual, classes, length)
     return dual
 
 
-def deal(
-    pool: Pool,
-    held: Sequence[NDArray[np.int64]],
-    dual: DualEncoder,
-    data: DataSection,
-    *,
-    seeds: int,
-    say: Say,
-) -> Dealt:
+def deal(pool: Pool, held: Sequence[NDArray[np.int64]], data: DataSection, *, seeds: int) -> Hands:
     """Deal each client's records anew by each seed, by class; in a seed each goes to one place.
 
     Args:
         pool: pictures.
         held: those that each client may get, disjoint.
-        dual: encodes the ones that are used.
         data: how many of each class of a client.
         seeds: how often records are dealt.
-        say: is told what happens.
 
     Raises:
         ConfigError: there are too few pictures of a class.
@@ -137,8 +174,7 @@ def deal(
             if short < each:
                 raise ConfigError(
                     f"client {client + 1} has {short} pictures of a class, but "
-                    f"data.train_per_class + data.test_per_class = {each}.\n  Lower one of them, "
-                    "or data.clients."
+                    f"data.train_per_class + data.test_per_class = {each}.\n  Lower one of them."
                 )
             train[seed].append(np.concatenate([part[: data.train_per_class] for part in by_class]))
             test[seed].append(
@@ -146,21 +182,13 @@ def deal(
             )
     rows = [part for by_client in (*train, *test) for part in by_client]
     used = np.unique(np.concatenate(rows))
-    features = feature_pool(pool.take(used), dual.images, say)
-    x, y = torch.tensor(features.x), torch.tensor(features.y)
-    clients = list(range(len(held))) * seeds
-    replicas = [seed for seed in range(seeds) for _ in held]
-    both = [
-        ClientData.of(
-            x,
-            y,
-            [np.searchsorted(used, part) for by_client in some for part in by_client],
-            clients=clients,
-            replicas=replicas,
-        )
-        for some in (train, test)
-    ]
-    return Dealt(train=both[0], test=both[1], classes=pool.classes)
+    places = [np.searchsorted(used, part) for part in rows]
+    return Hands(
+        pictures=pool.take(used),
+        train=tuple(places[: len(rows) // 2]),
+        test=tuple(places[len(rows) // 2 :]),
+        clients=len(held),
+    )
 
 
 def class_text(dual: DualEncoder, classes: Sequence[str], length: int) -> ClassText:

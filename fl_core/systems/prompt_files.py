@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
-from ..config import Count, Positive, Section
+from ..config import Count, Section
 from .base import Metric
 
 SUBSTITUTE = "substitute"
@@ -28,15 +28,15 @@ class ModelSection(Section):
     """[model]: the frozen dual encoder and the prompts in front of its text half.
 
     `encoder` is "substitute" (EfficientNet-Lite0 and MiniLM, where no CLIP can be had), or the
-    folder of a local CLIP model. `text_layers` keeps the first layers of MiniLM alone, which are
-    faster and know less.
+    folder of a local CLIP model, or its name on the hub. `text_layers` keeps the first layers of
+    MiniLM alone, which are faster and know less.
     """
 
-    encoder: str = SUBSTITUTE
+    encoder: Annotated[str, Field(min_length=1)] = SUBSTITUTE
     image_size: Annotated[int, Field(ge=8, le=512)] = 160
     text_layers: Annotated[int, Field(ge=1, le=TEXT_LAYERS)] = TEXT_LAYERS
     context_length: Annotated[int, Field(ge=1, le=64)] = 4
-    template: str = "a photo of a"
+    template: Annotated[str, Field(min_length=1)] = "a photo of a"
 
     def label(self) -> str:
         """What results must carry; empty for a real CLIP."""
@@ -51,7 +51,7 @@ class DataSection(Section):
     """[data]: public pictures, dealt out anew by each seed; which client has which is fixed."""
 
     source: Literal["fashion_mnist", "emoji", "digit_domains", "optdigits"]
-    clients: Count
+    clients: Annotated[int, Field(ge=1, le=10_000)]
     train_per_class: Count
     test_per_class: Count
     class_names: list[str] = []
@@ -70,7 +70,7 @@ class TrainingSection(Section):
 
     epochs: Count
     batch_size: Count
-    learning_rate: Positive
+    learning_rate: Annotated[float, Field(gt=0, le=1e6)]
     weight_decay: Annotated[float, Field(ge=0, lt=1)] = 5e-4
 
 

@@ -42,13 +42,13 @@ class SecFppSection(SystemSection):
     """[system]: public constants; see `Setting`, `AdaptiveRule`, `SoundDp`."""
 
     name: Literal["secfpp"]
-    rounds: Count
+    rounds: Annotated[int, Field(ge=1, le=10_000)]
     period: Count
-    dimension: Count = 16
+    dimension: Annotated[int, Field(ge=1, le=10_000)] = 16
     slices: Count = 2
     colluders: Count = 2
     clusters: Count = 4
-    iterations: Count = 3
+    iterations: Annotated[int, Field(ge=1, le=1_000)] = 3
     split_above: Positive
     merge_below: Annotated[float, Field(ge=0, allow_inf_nan=False)]
     clip_point: Positive = 1.0
@@ -80,6 +80,27 @@ class SecFppFile(SystemFile):
             raise ValueError(
                 f"data.clients = {self.data.clients} are not as many for each of the "
                 f"{len(self.domains)} domains {', '.join(self.domains)}"
+            )
+        system = self.system
+        if system.period > system.rounds:
+            raise ValueError(
+                f"system.period is {system.period}, but must be at most system.rounds = "
+                f"{system.rounds}: clients are grouped anew every so many rounds"
+            )
+        if system.merge_below > system.split_above:
+            raise ValueError(
+                f"system.merge_below is {system.merge_below:g}, but must be at most "
+                f"system.split_above = {system.split_above:g}: else what is split is merged again"
+            )
+        if system.clusters > self.data.clients:
+            raise ValueError(
+                f"system.clusters is {system.clusters}, but must be at most data.clients = "
+                f"{self.data.clients}"
+            )
+        if system.fedpgp_rank > self.model.context_length:
+            raise ValueError(
+                f"system.fedpgp_rank is {system.fedpgp_rank}, but must be at most "
+                f"model.context_length = {self.model.context_length}"
             )
         return self
 

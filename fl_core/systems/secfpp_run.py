@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
 import dp_accounting.dp_event as dpe
@@ -14,12 +13,7 @@ from torch import Tensor
 from ...accountant.event_json import to_dict
 from ...accountant.ledger import Ledger
 from ...mechanisms.base import SeededKey
-from ...mechanisms.secfpp import SecFPP
-from ...mechanisms.secret_sharing.clustering import AdaptiveRule
 from ...mechanisms.secret_sharing.masks import SeededSource
-from ...mechanisms.secret_sharing.openings import Mode
-from ...mechanisms.secret_sharing.setting import Setting
-from ...mechanisms.secret_sharing.sound_dp import SoundDp
 from .. import checkpoint
 from ..algorithms.dp_fpl import without_records
 from ..algorithms.fed_pgp import fed_pgp
@@ -56,31 +50,55 @@ from .secfpp import (
     ZERO_SHOT,
     SecFppFile,
 )
-from .secfpp_noise import noise_for
+from .secfpp_noise import Protocol
 
 
 def prepare(file: SecFppFile, folder: Path, say: Say) -> "SecFppRows":
-    """Load models and data; errors as those of `SystemFile.prepare`."""
+    """Load models and data; errors as those of `SystemFile.prepare`.
+
+    What cannot be is found before pictures are encoded, which takes minutes.
+    """
     pool, public = load_pool(file.data)
-    dual = load_encoder(file.model, public, folder)
     each = file.data.clients // len(file.domains)
     several = [part for d in file.domains for part in _shares(pool, d, each, file.data.seed)]
     alike = _shares(pool, file.domains[0], file.data.clients, file.data.seed)
-    dealt = {
-        name: deal(pool, held, dual, file.data, seeds=file.compare.seeds, say=say)
+    hands = {
+        name: deal(pool, held, file.data, seeds=file.compare.seeds)
         for name, held in ((SEVERAL, several), (SINGLE, alike))
     }
+    dual = load_encoder(file.model, pool.classes, public, folder)
+    text = class_text(dual, pool.classes, file.model.context_length)
+    protocol = Protocol(file=file, prompt_dimension=text.length * text.tower.width)
+    protocol.check()
     hashes = {"pictures": pool.sha256, "image encoder": dual.images.fingerprint()}
     hashes["text encoder"] = checkpoint.digest(dict(dual.text.module.named_parameters()))
-    return SecFppRows(file=file, dual=dual, dealt=dealt, hashes=hashes)
+    return SecFppRows(
+        file=file,
+        dual=dual,
+        text=text,
+        protocol=protocol,
+        dealt={name: some.encoded(dual.images, say) for name, some in hands.items()},
+        hashes=hashes,
+    )
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class SecFppRows:
-    """A prepared comparison; see `base.Prepared`."""
+    """A prepared comparison; see `base.Prepared`.
+
+    Attributes:
+        file: what was asked for.
+        dual: the encoder.
+        text: the classes, with room for what is learned.
+        protocol: of the rows on secret shares.
+        dealt: records by part.
+        hashes: as in `base.Prepared`.
+    """
 
     file: SecFppFile
     dual: DualEncoder
+    text: ClassText
+    protocol: Protocol
     dealt: dict[str, Dealt]
     hashes: dict[str, str]
 
@@ -100,12 +118,12 @@ class SecFppRows:
         algorithm: PromptFederation
         if row.name == LOCAL:
             algorithm = prompt_fl(
-                self._text, scale=self.dual.scale, clients=clients, training=self._training,
+                self.text, scale=self.dual.scale, clients=clients, training=self._training,
                 local_only=True,
             )  # fmt: skip
         else:
             algorithm = fed_pgp(
-                self._text, scale=self.dual.scale, clients=clients, training=self._training,
+                self.text, scale=self.dual.scale, clients=clients, training=self._training,
                 anchor=self.file.model.template, rank=self.file.system.fedpgp_rank,
             )  # fmt: skip
         ran = self._federate(algorithm, data, Unprotected(), ledger, bar, 0, 1)
@@ -124,7 +142,7 @@ class SecFppRows:
             ledger = book if seed == 0 else self._ledger()
             clusters = self._clusters(row, seed, ledger)
             algorithm = SecFppLearning(
-                text=self._text, scale=self.dual.scale, clusters=clusters, training=self._training
+                text=self.text, scale=self.dual.scale, clusters=clusters, training=self._training
             )
             kernel = algorithm.kernel
             protection = clusters if isinstance(clusters, SecretClusters) else Unprotected()
@@ -162,11 +180,14 @@ class SecFppRows:
         if mode in (DESCRIBED, MPC, DP):
             named = (row.part, mode, str(row.asked), seed)
             source = SeededSource(self.file.seed).child("secfpp", *named)
-            return SecretClusters(system=self._system(mode, row), source=source, ledger=ledger)
+            system = self.protocol.system(mode, row.asked)
+            return SecretClusters(system=system, source=source, ledger=ledger)
         if row.name.endswith(TWIN):
-            return plaintext_twin(self._system(row.name.removesuffix(TWIN), row))
+            return plaintext_twin(self.protocol.system(row.name.removesuffix(TWIN), row.asked))
         return PlainClusters(
-            setting=self._setting, assign=self._known(row, seed), period=self.file.system.period
+            setting=self.protocol.setting,
+            assign=self._known(row, seed),
+            period=self.file.system.period,
         )
 
     def _known(self, row: RowPlan, seed: int) -> Callable[[Tensor], Tensor]:
@@ -181,41 +202,6 @@ class SecFppRows:
             order = self._key.child(RANDOM, seed).generator().permutation(clients)
             found = by_domain[torch.from_numpy(order)]
         return lambda points: found
-
-    def _system(self, mode: str, row: RowPlan) -> SecFPP:
-        system = self.file.system
-        known: dict[str, Mode] = {DESCRIBED: "as_described", MPC: "sound_mpc", DP: "sound_dp"}
-        noise = None
-        if mode == DP:
-            assert row.asked is not None  # by the plan
-            noise = self._noise(row.asked)
-        return SecFPP(
-            mode=known[mode],
-            setting=self._setting,
-            rule=AdaptiveRule(
-                split_above=system.split_above,
-                merge_below=system.merge_below,
-                most=system.clusters,
-                iterations=system.iterations,
-            ),
-            noise=noise,
-            prompt_rounds=system.rounds,
-            period=system.period,
-            seed=self.file.seed,
-        )
-
-    def _noise(self, epsilon: float) -> SoundDp:
-        """The same noise multiplier on centres, counts and prompts, which just meets the budget."""
-        system, claim = self.file.system, self.file.claim
-        return noise_for(
-            self._setting,
-            epsilon=epsilon,
-            delta=claim.delta,
-            adjacency=claim.adjacency,
-            clusterings=-(-system.rounds // system.period) * system.iterations,
-            prompts=system.rounds,
-            clips=(system.clip_point, system.clip_prompt),
-        )
 
     def _described(self, part: str, assignment: Tensor) -> str:
         """Sizes of clusters, and how many clients are among a majority of their domain."""
@@ -258,23 +244,6 @@ class SecFppRows:
 
     def _ledger(self) -> Ledger:
         return Ledger(adjacency=self.file.claim.adjacency, unit="client")
-
-    @cached_property
-    def _setting(self) -> Setting:
-        system = self.file.system
-        return Setting(
-            clients=self.file.data.clients,
-            dimension=system.dimension,
-            prompt_dimension=self._text.length * self._text.tower.width,
-            slices=system.slices,
-            colluders=system.colluders,
-            clusters=system.clusters,
-            iterations=system.iterations,
-        )
-
-    @cached_property
-    def _text(self) -> ClassText:
-        return class_text(self.dual, self.dealt[SEVERAL].classes, self.file.model.context_length)
 
     @property
     def _key(self) -> SeededKey:

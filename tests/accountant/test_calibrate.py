@@ -130,3 +130,12 @@ def test_closed_form_checks_its_numbers():
         calibrate_gaussian(mu=0.0, rounds=1, adjacency="add-remove")
     with pytest.raises(ParameterError, match="rounds"):
         calibrate_gaussian(mu=1.0, rounds=0, adjacency="add-remove")
+
+
+def test_a_budget_that_all_meet_names_no_wrong_end():
+    """At epsilon 1e6 delta is 0 for both ends, so that nothing tells where noise grows."""
+    with pytest.raises(ParameterError, match=r"at both ends by far.\n.*less noise") as caught:
+        calibrate(
+            dpe.GaussianDpEvent, epsilon=1e6, delta=1e-5, adjacency="add-remove", bracket=(0.1, 1e5)
+        )
+    assert "Take 100000" not in str(caught.value)

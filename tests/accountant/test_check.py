@@ -1,9 +1,11 @@
 import math
 
+import dp_accounting.dp_event as dpe
 import numpy as np
 import pytest
 
 from privassay.accountant import check
+from privassay.accountant.account import account
 from privassay.accountant.errors import ParameterError
 
 GOOD = [
@@ -50,3 +52,19 @@ def test_one_of_names_the_closest():
     with pytest.raises(ParameterError) as caught:
         check.one_of(("server", "peer"), adversary="xyz")
     assert "did you mean" not in str(caught.value)
+
+
+@pytest.mark.parametrize("value", [True, np.True_, np.False_])
+def test_a_truth_value_is_no_number(value):
+    for validator, _ in BAD:
+        with pytest.raises(ParameterError, match="clip_norm must be"):
+            validator(clip_norm=value)
+
+
+def test_bounds_take_no_truth_value():
+    for event in (dpe.GaussianDpEvent(1.0), dpe.LaplaceDpEvent(1.0)):
+        bound = account(event, adjacency="add-remove")
+        for ask in (bound.epsilon, bound.delta, bound.tpr):
+            for value in (True, np.True_):
+                with pytest.raises(ParameterError, match="must be"):
+                    ask(value)

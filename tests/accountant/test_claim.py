@@ -1,6 +1,7 @@
 import math
 
 import dp_accounting.dp_event as dpe
+import numpy as np
 import pytest
 
 from privassay.accountant import gaussian, jsonio
@@ -148,3 +149,16 @@ def test_what_proves_them():
 def test_a_dictionary_that_is_no_claim(given, message):
     with pytest.raises(ClaimError, match=message):
         as_claim(given)
+
+
+def test_numbers_of_numpy_are_numbers():
+    """`np.float64(1) == ()` is an empty array, which is neither true nor false."""
+    terms = {"adjacency": "add-remove", "unit": "example"}
+    found = PrivacyClaim(epsilon=np.float64(1.0), delta=np.float32(0.5), **terms)
+    assert found == PrivacyClaim(epsilon=1.0, delta=0.5, **terms)
+    assert type(found.epsilon) is float and type(found.delta) is float
+    assert PrivacyClaim(mu=np.float64(2.0), **terms).mu == 2.0
+    with pytest.raises(ParameterError, match="epsilon"):
+        PrivacyClaim(epsilon=np.float64("nan"), delta=0.1, **terms)
+    with pytest.raises(ClaimError, match="none is given"):
+        PrivacyClaim(profile=[], **terms)

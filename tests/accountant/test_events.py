@@ -43,7 +43,7 @@ EXAMPLES = [
 
 
 def test_every_event_of_the_table_has_an_example():
-    assert {type(event).__name__ for event in EXAMPLES} == set(event_json._CLASSES)
+    assert {type(event).__name__ for event in EXAMPLES} == set(event_json.CLASSES)
 
 
 @pytest.mark.parametrize("event", EXAMPLES, ids=lambda event: type(event).__name__)

@@ -1,3 +1,4 @@
+import itertools
 import math
 import random
 from fractions import Fraction
@@ -6,6 +7,7 @@ import dp_accounting.dp_event as dpe
 import pytest
 
 from privassay.accountant import reduce
+from privassay.accountant.account import account
 from privassay.accountant.errors import ParameterError, UnsupportedEventError
 from privassay.accountant.events import GroupwiseGaussianDpEvent, ParallelDpEvent
 from privassay.accountant.reduce import gaussian_mu
@@ -120,3 +122,42 @@ def test_adjacency_and_group_size_are_checked():
         gaussian_mu(ONE, adjacency="replace_one")
     with pytest.raises(ParameterError, match="group_size"):
         gaussian_mu(ONE, adjacency="add-remove", group_size=0)
+
+
+def split(*noises):
+    return ParallelDpEvent(tuple(map(dpe.GaussianDpEvent, noises)), "label")
+
+
+def test_worst_parts_of_two_partitions_need_not_share_a_record():
+    """Brute force: each partition's parts in every order; some alignment is the truth."""
+    rng = random.Random(3)
+    for _ in range(30):
+        noises = [[rng.choice([0.5, 1.0, 2.0, 8.0]) for _ in range(3)] for _ in range(3)]
+        event = dpe.ComposedDpEvent([dpe.ComposedDpEvent([split(*n), ONE]) for n in noises])
+        lower, upper = gaussian_mu(event, adjacency="add-remove")
+        truths = []
+        for second in itertools.permutations(noises[1]):
+            for third in itertools.permutations(noises[2]):
+                parts = zip(noises[0], second, third, strict=True)
+                truths.append(max(math.sqrt(3 + sum(1 / n**2 for n in part)) for part in parts))
+        assert lower <= min(truths) * (1 + 1e-15) and max(truths) <= upper * (1 + 1e-15)
+
+
+def test_one_partition_is_exact_wherever_it_stands():
+    one = dpe.ComposedDpEvent([split(1.0, 4.0), ONE])
+    assert mu(one) == pytest.approx(math.sqrt(2.0), rel=2.0**-52)
+    assert mu(repeated(split(1.0, 4.0), 4)) == 2.0
+    blocked = gaussian_mu(
+        dpe.ComposedDpEvent([split(1.0, 0.0), split(1.0, 2.0)]), adjacency="add-remove"
+    )
+    assert blocked == (math.inf, math.inf)
+
+
+def test_partitions_beside_a_sampled_part_keep_their_lower_end_safe():
+    """No Gaussian tree: whether the partitions' worst parts share a record is not known."""
+    sampled = dpe.PoissonSampledDpEvent(1e-9, ONE)
+    event = dpe.ComposedDpEvent([split(1.0, 1e9), split(1e9, 1.0), sampled])
+    found = account(event, adjacency="add-remove").epsilon(1e-5)
+    apart = account(ONE, adjacency="add-remove").epsilon(1e-5)
+    together = account(repeated(ONE, 2), adjacency="add-remove").epsilon(1e-5)
+    assert found.lower <= apart.upper and together.lower <= found.upper * (1 + 1e-6)

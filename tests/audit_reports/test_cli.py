@@ -6,9 +6,19 @@ import signal
 import subprocess
 import sys
 import time
+import tomllib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+
+from privassay.accountant.errors import ConfigError, ParameterError
+from privassay.audit_reports.cli.dry_run import dry_run
+from privassay.audit_reports.cli.runs import assignment
+from privassay.audit_reports.run import run
+from privassay.audit_reports.selftest.run import controls
+from privassay.audit_reports.selftest.run import run as run_controls
+from privassay.fl_core import config
 
 ROOT = Path(__file__).resolve().parents[2]
 TEMPLATE = (ROOT / "audit_reports" / "templates" / "audit.toml").read_text()
@@ -66,6 +76,11 @@ MALFORMED = {
         "exactly one of",
     ),
     "no mechanism": (lambda: TEMPLATE.split("[[mechanism]]")[0], "mechanism: missing"),
+    "5,000 digits": (lambda: "seed = " + 5000 * "9", "a number of thousands of digits"),
+    "5,000 hexadecimal digits": (
+        lambda: replaced("seed = 0", "seed = 0x" + 5000 * "f"),
+        "seed: Input should be less than 9223372036854775808, but is a number of thousands",
+    ),
 }
 
 
@@ -127,6 +142,21 @@ def test_json_is_alone_on_stdout(finished, tmp_path):
         json.loads(done.stdout)
 
 
+def test_attacks_that_an_audit_file_accepts_are_marked(tmp_path):
+    done = privassay("list", "attacks", "--json", cwd=tmp_path)
+    words = json.loads(done.stdout)
+    marked = [name for name, text in words.items() if text.startswith("[audit file] ")]
+    assert len(words) > 50
+    file = tomllib.loads(TEMPLATE)
+    for name in words:
+        file["attack"][0]["name"] = name
+        if name in marked:
+            assert config.parse(file).attack[0].name == name
+        else:
+            with pytest.raises(ConfigError, match=f"but is '{name}'.*; other attacks"):
+                config.parse(file)
+
+
 def test_ctrl_c_exits_130_and_leaves_a_run_that_goes_on(tmp_path):
     privassay("init", cwd=tmp_path)
     words = [*COMMAND, "run", "audit.toml", "--set", "attack=[{name='informed_linear', "
@@ -148,6 +178,7 @@ def test_ctrl_c_exits_130_and_leaves_a_run_that_goes_on(tmp_path):
     _, stderr = running.communicate(timeout=60)
     assert running.returncode == 130, stderr.decode()
     assert b"Traceback" not in stderr
+    assert stderr.endswith(b"interrupted; the same command goes on where it stopped\n"), stderr
     assert ledger.read_text().count("\n") == 81
 
 
@@ -161,7 +192,15 @@ def test_ctrl_c_exits_130_and_leaves_a_run_that_goes_on(tmp_path):
         (("account", "--noise-multiplier", "-1"), 2, "must be"),
         (("account", "--noise-stddev", "1"), 2, "norm_bounds"),
         (("account", "--noise-multiplier", "1", "--adjacency", "swap"), 2, "swap"),
-        (("account", "nowhere.json"), 2, "cannot be read"),
+        (("account", "nowhere.json"), 2, "nowhere.json cannot be read: there is no such file\n"),
+        (("account", "bom.json"), 0, "mu <= 1;"),
+        (("account", "bom.toml"), 0, "mine: epsilon in [3.99"),
+        (("run", "bom.toml", "--dry-run"), 0, "it refutes epsilon >="),
+        (("compare", "bom.toml"), 2, "bom.toml is not a valid comparison file"),
+        (("lint", "bom.toml"), 2, "bom.toml is not a valid declaration"),
+        (("run", "audit.toml", "--set", "seed=" + 5000 * "9"), 2, "seed: the value holds a number"),
+        (("compare", "digits.toml"), 2, "a number of thousands of digits"),
+        (("lint", "digits.toml"), 2, "a number of thousands of digits"),
         (("account", "event.json", "--rounds", "100"), 0, "mu <= 10;"),
         (("account", "--noise-multiplier", "1", "--joint-norm-bound", "50"), 2, "does not go"),
         (("account", "--noise-multiplier", "1", "--rounds", "0"), 2, "rounds must be"),
@@ -194,6 +233,10 @@ def test_verbs_without_a_run(words, code, text, tmp_path):
     many = {"class": "SelfComposedDpEvent", "event": answer, "count": 64}
     (tmp_path / "rr.json").write_text(json.dumps(many))
     (tmp_path / "deep.json").write_text("[" * 100_000)
+    (tmp_path / "digits.toml").write_text("seed = " + 5000 * "9")
+    for name in ("audit.toml", "event.json"):  # as an editor that writes a byte order mark does
+        marked = (tmp_path / name).read_text(encoding="utf-8")
+        (tmp_path / f"bom{Path(name).suffix}").write_text(marked, encoding="utf-8-sig")
     done = privassay(*words, cwd=tmp_path)
     assert done.returncode == code, done
     assert text in done.stdout + done.stderr, done
@@ -227,3 +270,164 @@ def test_dry_run_states_power_and_runs_nothing(tmp_path):
     done = privassay("run", "audit.toml", "--dry-run", cwd=tmp_path)
     assert done.returncode == 0 and "it refutes epsilon >=" in done.stdout, done
     assert not (tmp_path / "runs").exists()
+
+
+def test_a_rate_is_of_one_release_and_a_file_may_hold_several(tmp_path):
+    """One sample for a hundred releases is not a sample for each: epsilon would be 0."""
+    one = {"class": "GaussianDpEvent", "noise_multiplier": 0.5}
+    several = {"class": "SelfComposedDpEvent", "event": one, "count": 100}
+    for name, event in (("one.json", one), ("several.json", several)):
+        (tmp_path / name).write_text(json.dumps(event))
+    words = ("--rate", "0.01", "--delta", "0.02", "--json")
+    refused = privassay("account", "several.json", *words, cwd=tmp_path)
+    assert refused.returncode == 2 and "each release" in refused.stderr
+    asked = [
+        privassay("account", *start, *words, "--rounds", "100", cwd=tmp_path)
+        for start in (("one.json",), ("--noise-multiplier", "0.5"))
+    ]
+    (first,), (second,) = [json.loads(each.stdout) for each in asked]
+    assert first["epsilon"] == second["epsilon"] and first["epsilon"]["lower"] > 1.0
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ('claim.unit="client"', "clip single records"),
+        ("claim.delta=0.0", "claim: delta must be a number strictly between 0 and 1, but is 0.0"),
+        ("claim.delta=1.0", "claim: delta must be a number strictly between 0 and 1, but is 1.0"),
+        ("claim.epsilon=1e300", "claim: epsilon = 1e+300 claims nothing"),
+        ("data.clients=1000000000", "data.clients: "),
+        ("data.clients=40", "40 clients"),
+        ("release.rounds=1000000000", "release.rounds: "),
+        ("release.leading_fraction=0.001", "leaves a group empty"),
+        ("model.dimensions=1000000000", "model.dimensions: "),
+        ("model.dimensions=600", "dimensions must be below public_images"),
+        ("model.dimensions=500 model.image_size=16", "the encoder gives 256 features"),
+        ('model.backbone="/etc"', "must hold config.json"),
+        ("estimate.target_class=10", "the classes are 0..9"),
+    ],
+)
+def test_a_dry_run_refuses_what_a_run_refuses(change, words, tmp_path):
+    file = tmp_path / "audit.toml"
+    file.write_text(TEMPLATE.replace('curve = "gaussian"', ""))
+    overrides = dict(assignment(part) for part in change.split(" "))
+    with pytest.raises(ConfigError) as caught:
+        dry_run(file, overrides, None, False)
+    assert words in str(caught.value), caught.value
+    with pytest.raises(ConfigError):
+        run(file, out=tmp_path / "run", overrides=overrides)
+
+
+def test_a_dry_run_of_one_mechanism(tmp_path, capsys):
+    file = tmp_path / "audit.toml"
+    file.write_text(TEMPLATE)
+    dry_run(file, {}, "mine", False)
+    assert "mechanisms  mine\n" in capsys.readouterr().out
+    with pytest.raises(ParameterError, match="did you mean 'mine'?"):
+        dry_run(file, {}, "mina", False)
+
+
+@pytest.mark.parametrize(
+    ("words", "kind", "message"),
+    [
+        (("run", "nowhere.toml"), "ConfigError", "there is no file nowhere.toml"),
+        (("calibrate", "--epsilon", "-3", "--delta", "1e-6"), "ParameterError", "epsilon must be"),
+        (("calibrate", "--epsilon", "three"), "UsageError", "--epsilon"),
+        (("assets", "fetch", "efficientnet"), "AssetError", "efficientnet-lite0"),
+    ],
+)
+def test_an_error_is_json_where_json_is_asked_for(words, kind, message, tmp_path):
+    done = privassay(*words, "--json", cwd=tmp_path)
+    assert done.returncode == 2, done
+    error = json.loads(done.stdout)["error"]
+    assert error["kind"] == kind and message in error["message"], error
+    assert error["message"].splitlines()[0].rstrip(".") in done.stderr, done
+    assert privassay(*words, cwd=tmp_path).stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("raised", "code", "said"),
+    [
+        ("MemoryError()", 2, "there is not enough memory for this. Ask for less"),
+        ("OSError(errno.ENOMEM, 'Cannot allocate memory')", 2, "there is not enough memory"),
+        ("RuntimeError('DefaultCPUAllocator: can\\'t allocate memory')", 2, "not enough memory"),
+        (
+            "OSError(errno.ENOSPC, 'No space left on device')",
+            2,
+            "the file system refuses: No space",
+        ),
+        ("RuntimeError('something else')", 1, "Traceback"),
+    ],
+)
+def test_a_lack_of_memory_is_a_message(raised, code, said):
+    program = (
+        "import errno, sys; sys.argv = ['privassay', 'list', 'events']\n"
+        "from privassay.audit_reports.cli import app, records\n"
+        f"def fails(kind): raise {raised}\n"
+        "records._known = fails\n"
+        "app.main()\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == code and said in done.stderr, done
+    assert ("Traceback" in done.stderr) == (code == 1), done
+
+
+def test_a_run_without_enough_memory(tmp_path):
+    """Where torch allocates, not where Python does: it has another error of its own."""
+    (tmp_path / "audit.toml").write_text(TEMPLATE)
+    program = (
+        "import resource, sys, torch\n"
+        "used = int(open('/proc/self/statm').read().split()[0]) * resource.getpagesize()\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (used + (1 << 30),) * 2)\n"
+        "sys.argv = 'privassay run audit.toml --only mine --set training.seeds=1000 --set '\\\n"
+        "    'training.adapter_width=16384 --set attack=[{name=\"informed_linear\",'\\\n"
+        "    'adversary=\"server\",trials=100}]'.split()\n"
+        "from privassay.audit_reports.cli.app import main\n"
+        "main()\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False, cwd=tmp_path
+    )
+    assert done.returncode == 2 and "there is not enough memory" in done.stderr, done
+    assert "Traceback" not in done.stderr, done
+
+
+def test_ctrl_c_while_the_command_is_imported():
+    program = (
+        "import builtins, sys; sys.argv = ['privassay', 'run', 'audit.toml', '--fresh']\n"
+        "real = builtins.__import__\n"
+        "def pressed(name, *rest):\n"
+        "    if name == 'typer': raise KeyboardInterrupt\n"
+        "    return real(name, *rest)\n"
+        "builtins.__import__ = pressed\n"
+        "import privassay.audit_reports.cli.app\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 130, done
+    words = "interrupted; the same command, without --fresh, goes on where it stopped\n"
+    assert done.stderr == words, done
+
+
+def test_controls_without_their_assets_are_not_run_at_once(tmp_path, monkeypatch):
+    monkeypatch.setenv("PRIVASSAY_ASSETS", str(tmp_path))
+
+    def work(seed):
+        raise AssertionError("work was done before the assets were asked for")
+
+    chosen = [
+        (family, replace(control, positive=work, noise=work))
+        for family, control in controls(["greedy_extraction"])
+    ]
+    results = run_controls(chosen)
+    assert results and {result.status for result in results} == {"not run"}, results
+    assert all("privassay assets fetch shakespeare" in result.words for result in results)
+
+
+def test_an_unknown_attack_gets_a_short_answer():
+    with pytest.raises(ParameterError, match="did you mean 'lira'") as caught:
+        controls(["lyra"])
+    assert len(str(caught.value)) < 400

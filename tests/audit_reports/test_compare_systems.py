@@ -133,6 +133,25 @@ def test_a_lost_row_is_computed_again_and_no_other(made, tmp_path):
     assert (second.rows, second.contrasts) == (record.rows, record.contrasts)
 
 
+def test_workers_give_the_same_record_and_keep_what_is_done(made, tmp_path):
+    """Two processes compute what two lost rows held; whoever computed it, it is the same."""
+    folder, record, _ = made
+    again = Path(shutil.copytree(folder, tmp_path / "again"))
+    for name in ("dplora_8", "promptfl_8", "zero_shot"):
+        (lost,) = again.glob(f"stages/{name}-*.json")
+        lost.unlink()
+    heard = Heard()
+    second = compare(folder.parent / "dp_fpl.toml", out=again, workers=2, reporter=heard)
+    assert not heard.computed, "all in other processes"
+    said = [re.sub(r": [0-9.]+ s, .*", "", line).partition(" ") for line in heard.said]
+    assert {words for number, _, words in said if number in ("1/3", "2/3", "3/3")} == {
+        "dplora 8", "promptfl 8", "zero-shot",
+    }  # fmt: skip
+    assert not any("reused" in line and "dplora 8" in line for line in heard.said)
+    assert second.rows == record.rows and second.results_sha256 == record.results_sha256
+    assert len(list(again.glob("stages/*.json"))) == len(list(folder.glob("stages/*.json")))
+
+
 def changed(record, **changes):
     """A forged row: that of promptfl at 8."""
     rows = list(record.rows)
@@ -277,7 +296,7 @@ def test_differences_are_taken_at_the_same_epsilon(made):
             for c in found
             if (c.metric, c.against) == ("local", f"{c.name}, no records")
         }
-        assert len(less) == 10
+        assert len(less) == 14
         for (name, budget), value in less.items():
             assert (value < -0.5) == ((name, budget) == ("dpfpl", moved)), (name, budget, value)
 
@@ -317,8 +336,15 @@ def test_shares_change_nothing_and_a_single_domain_has_no_oracle(secfpp):
     assert set(each.groups["local"]) == {"mnist", "optdigits", "mnist_m", "synth"}
 
 
+def of_one_view(record):
+    """Without the rows whose epsilon is for broadcasts alone."""
+    return replace(record, rows=tuple(r for r in record.rows if "pfedprompt" not in r.name))
+
+
 def test_epsilons_of_different_things_are_in_different_tables_and_figures(made):
-    record, file = made[1], base.parse(made[1].resolved)
+    file = base.parse(made[1].resolved)
+    assert len(sections(made[1], file)) == 3 and render(made[1], file).count("<figure>") == 2
+    record = of_one_view(made[1])
     assert len(sections(record, file)) == 1 and render(record, file).count("<figure>") == 1
     rows = tuple(
         replace(row, view="server", unit="client") if row.name.startswith("dpfpl") else row
@@ -343,8 +369,10 @@ def test_epsilons_of_different_things_are_in_different_tables_and_figures(made):
 
 def test_a_figure_shows_twins_at_their_budget_and_levels_and_lines_apart(made):
     page = render(made[1], base.parse(made[1].resolved))
-    (figure,) = re.findall(r"<figure>.*?</figure>", page, flags=re.DOTALL)
-    assert "grey and hollow: on no records" in figure and "level: zero-shot" in figure
+    figures = re.findall(r"<figure>.*?</figure>", page, flags=re.DOTALL)
+    assert len(figures) == 2, "one for served prompts, one for broadcasts alone"
+    for figure in figures:
+        assert "grey and hollow: on no records" in figure and "level: zero-shot" in figure
     without = replace(made[1], rows=tuple(r for r in made[1].rows if ", no records" not in r.name))
     assert "grey and hollow:" not in render(without, base.parse(made[1].resolved))
 

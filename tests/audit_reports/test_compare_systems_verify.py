@@ -1,17 +1,26 @@
 """What `verify` asks of a system's record whose author computed everything else again."""
 
 import copy
+import itertools
 import json
+import shutil
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 
 import dp_accounting.dp_event as dpe
 import pytest
+from typer.testing import CliRunner
 
 from privassay.accountant import jsonio
 from privassay.accountant.account import account
 from privassay.accountant.errors import ConfigError, RecordError
 from privassay.accountant.event_json import to_dict
+from privassay.audit_reports import sums
+from privassay.audit_reports.cli.app import app
+from privassay.audit_reports.comparison.folder import PAGES, PRODUCT, held
+from privassay.audit_reports.comparison.statistics import Mean
+from privassay.audit_reports.comparison.system_page import against_epsilon, marks
 from privassay.audit_reports.comparison.system_reading import limits, reading
 from privassay.audit_reports.comparison.system_record import (
     SystemRecord,
@@ -20,9 +29,12 @@ from privassay.audit_reports.comparison.system_record import (
     results_sha256,
     row_of,
 )
-from privassay.audit_reports.comparison.system_verify import checked_row, verify
+from privassay.audit_reports.comparison.system_verify import checked_row
 from privassay.audit_reports.comparison.systems import compare
-from privassay.audit_reports.comparison.without_folders import without_folders
+from privassay.audit_reports.comparison.tables import grid
+from privassay.audit_reports.record import content_digest
+from privassay.audit_reports.verify import verify as verify_file
+from privassay.audit_reports.without_folders import without_folders
 from privassay.fl_core.data import assets
 from privassay.fl_core.models.language_tokens import byte_tokenizer
 from privassay.fl_core.systems import base
@@ -53,6 +65,14 @@ def text(folder):
     said = {"model.encoder": str(folder / "clip")}
     compare(folder / "dp_fpl.toml", out=folder / "run", overrides=said)
     return (folder / "run" / "comparison.json").read_text(encoding="utf-8")
+
+
+def verify(text, name):
+    """Lines of what `verify` finds of this comparison.json."""
+    with tempfile.TemporaryDirectory() as made:
+        path = Path(made) / "comparison.json"
+        path.write_text(text, encoding="utf-8")
+        return list(verify_file(path))
 
 
 def again(text, change):
@@ -170,6 +190,131 @@ def test_sentences_of_another_version_are_not_compared_but_its_numbers_are(text)
         verify(replace(worded, rows=worded.rows[1:]).sealed().text(), "it")
 
 
+def resealed(text, change):
+    data = json.loads(text)
+    change(data)
+    data["digest"] = content_digest(data)
+    return jsonio.canonical(data)
+
+
+ELSEWHERE = "0" * 64  # hash of another version of the program
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda d: d["rows"][0].update(view="outsider: everything"), "view of"),
+        (lambda d: d["rows"][0].update(unit="client"), "unit of"),
+        (lambda d: d["rows"][0].update(extra=1), r"unknown field rows\[0\]\.extra"),
+        (lambda d: d.update(system_version=True), "version"),
+        (lambda d: d["rows"][0].update(releases=True), "releases is True"),
+        (lambda d: d.update(given="title = 'x'"), "given"),
+        (lambda d: d.update(changes=["--set seed=77"]), "says seed = 77"),
+        (lambda d: d["rows"].pop(), r"the record lacks \('', '[^']*', [^)]*\)"),
+        (lambda d: d["rows"].append(d["rows"][0]), "more than once"),
+        (lambda d: d["rows"].reverse(), "another order"),
+    ],
+)
+@pytest.mark.parametrize("source", [None, ELSEWHERE])
+def test_what_no_other_version_may_word_anew_is_always_checked(text, change, words, source):
+    def both(data):
+        change(data)
+        if source:
+            data["environment"]["source_sha256"] = source
+
+    with pytest.raises(RecordError, match=words) as caught:
+        verify(resealed(text, both), "it")
+    assert len(str(caught.value)) < 1000, "whole lists are in it"
+
+
+def test_numbers_without_their_words_are_said_first(text, tmp_path):
+    def change(data):
+        data["environment"]["source_sha256"] = ELSEWHERE
+        data["reading"] = ["Privacy is perfect at epsilon 0.001."]
+
+    path = tmp_path / "comparison.json"
+    path.write_text(resealed(text, change), encoding="utf-8")
+    found = verify_file(path)
+    assert not found.words and found.heading.startswith("NUMBERS VERIFIED, WORDS NOT")
+    path.write_text(text, encoding="utf-8")
+    found = verify_file(path)
+    assert found.words and any("pages" in line for line in found.unchecked)
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_a_page_that_shows_something_else_is_noticed(folder, text, tmp_path, name):
+    run = Path(shutil.copytree(folder / "run", tmp_path / "run"))
+    assert any("pages show what the record says" in line for line in verify_file(run))
+    page = (run / name).read_bytes()
+    (run / name).write_bytes(page.replace(b"0.", b"9.", 1))
+    with pytest.raises(RecordError, match=f"{name} was changed after the run"):
+        verify_file(run)
+    sums.write_sums(run, PRODUCT)
+    with pytest.raises(RecordError, match=f"{name} shows something else"):
+        verify_file(run)
+    (run / name).unlink()
+    sums.write_sums(run, PRODUCT)
+    with pytest.raises(RecordError, match=f"does not cover {name}"):
+        verify_file(run)
+
+
+def test_pages_are_shown_and_written_again_from_the_record(folder, text, tmp_path):
+    run = Path(shutil.copytree(folder / "run", tmp_path / "run"))
+    command = CliRunner()
+    shown = command.invoke(app, ["show", str(run)])
+    assert shown.exit_code == 0 and parse(text).title in shown.stdout
+    assert json.loads(command.invoke(app, ["show", str(run), "--json"]).stdout) == json.loads(text)
+    for name in PAGES:
+        (run / name).write_text("gone")
+    done = command.invoke(app, ["report", str(run)])
+    assert done.exit_code == 0 and str(run / "comparison.html") in done.stdout
+    for name in PAGES:
+        assert (run / name).read_bytes() == (folder / "run" / name).read_bytes()
+    found = json.loads(command.invoke(app, ["verify", str(run), "--json"]).stdout)
+    assert found["words_verified"] is True and found["verified"] and found["not_checked"]
+    with pytest.raises(RecordError, match=r"comparison\.json"):
+        verify_file(run / "comparison.html")
+
+
+def test_one_comparison_at_a_time_has_a_folder(folder, tmp_path):
+    with held(tmp_path / "run"):
+        with pytest.raises(ConfigError, match="another comparison is being written"):
+            compare(folder / "dp_fpl.toml", out=tmp_path / "run")
+    assert not list((tmp_path / "run").iterdir())
+    with held(tmp_path / "run"):  # free again
+        pass
+
+
+def test_captions_and_ticks_are_of_what_is_there(text):
+    record = parse(text)
+    file = base.parse(record.resolved)
+    drawn = [row for row in record.rows if row.proven is not None]
+    assert "published programs" in marks(drawn) and '"none": no bound' in marks(drawn)
+    few = [row for row in drawn if row.key == ("", *BUDGET)]
+    assert "published" not in marks(few) and "none" not in marks(few)
+    assert "Levels" not in marks(few) and "Grey" not in marks(few)
+    assert ">none<" in against_epsilon(file, drawn, "a", "").svg
+    assert ">none<" not in against_epsilon(file, few, "b", "").svg
+
+
+def test_every_visible_gap_is_listed(text):
+    """Those counted at the end are those named before, on either side of zero."""
+    record = parse(text)
+    file = base.parse(record.resolved)
+    rows = tuple(
+        replace(row, gap=Mean(value, value - 0.01, value + 0.01))
+        for row, value in zip(record.rows, itertools.cycle((-0.5, 0.0, 0.5)), strict=False)
+    )
+    said = " ".join(reading(file, rows, ()))
+    above, below = (sum(sign * row.gap.value > 0.1 for row in rows) for sign in (1, -1))
+    assert f"visibly above neighbour in {above} of {len(rows)} rows" in said
+    assert f"Visibly below in {below}: " in said and f"; {above + below} do." in said
+
+
+def test_markdown_holds_no_html():
+    assert grid(("a",), [("<script>|x</script>",)]).endswith("| &lt;script>\\|x&lt;/script> |")
+
+
 def test_no_folder_of_the_machine_gets_into_the_record(folder, text):
     assert str(folder) not in text and str(folder.parent) not in text
     record = parse(text)
@@ -188,6 +333,8 @@ def test_no_folder_of_the_machine_gets_into_the_record(folder, text):
         ("C:\\Users\\jo\\clip", "clip"),
         ("\\\\host\\share\\clip", "clip"),
         ('a = "/home/jo smith/clip"', 'a = "clip"'),
+        ("""a = "/home/jo o'hara/clip" """, 'a = "clip" '),
+        ("""a = '/home/jo "x"/clip'""", "a = 'clip'"),
         ('a = "C:\\\\Users\\\\jo smith\\\\clip"', 'a = "clip"'),
         ("a = '/home/jo/it.toml' # from ~jo/it.toml", "a = 'it.toml' # from it.toml"),
         ("clip", "clip"),

@@ -13,6 +13,7 @@ from privassay.accountant.ledger import Ledger
 from privassay.audit_reports import record as records
 from privassay.audit_reports.run import run
 from privassay.audit_reports.verify import load, verify
+from privassay.audit_reports.without_folders import without_folders
 
 ROOT = Path(__file__).resolve().parents[2]
 TEMPLATE = ROOT / "audit_reports" / "templates" / "audit.toml"
@@ -63,14 +64,11 @@ def test_a_record_names_no_path_and_no_user(finished):
         assert hint not in text, hint
 
 
-def test_an_absolute_data_path_is_cut(tmp_path):
-    from privassay.audit_reports.run import _without_paths
-    from privassay.fl_core import config
-
-    audit = config.load(TEMPLATE, {"data.source": "folder", "data.path": "/somewhere/me/pictures"})
-    assert _without_paths({"path": ["/somewhere/me/pictures"]}, audit) == {"path": ["pictures"]}
-    odd = config.load(TEMPLATE, {"data.source": "folder", "data.path": "/höme/älice/bilder"})
-    assert _without_paths('path = "/höme/älice/bilder"', odd) == 'path = "bilder"'
+def test_an_absolute_data_path_is_cut():
+    assert without_folders({"path": ["/somewhere/me/pictures"]}) == {"path": ["pictures"]}
+    assert without_folders('path = "/höme/älice/bilder"') == 'path = "bilder"'
+    template = TEMPLATE.read_text(encoding="utf-8")
+    assert without_folders(template) == template  # its comments speak of relative paths
 
 
 def test_a_repeated_run_reuses_every_stage_and_gives_the_same_record(finished, tmp_path):
@@ -225,7 +223,7 @@ def test_what_the_command_line_changed_is_recorded(finished):
     assert "--set training.seeds=2" in (finished / "report.html").read_text()
 
 
-def test_pictures_of_a_folder_are_never_shown(tmp_path):
+def test_pictures_of_a_folder_are_never_shown_nor_where_they_are(tmp_path):
     """Even if the domain is called like the synthetic one."""
     import numpy as np
     from PIL import Image
@@ -240,7 +238,8 @@ def test_pictures_of_a_folder_are_never_shown(tmp_path):
                 Image.fromarray(pixels).save(folder / f"{i}.png")
     changes = {
         "data.source": "folder",
-        "data.path": "data",
+        "data.path": str(tmp_path / "data"),
+        "claim.source": f"page 3 of {tmp_path}/paper.pdf",
         "data.clients": 2,
         "data.train_per_class": 8,
         "data.test_per_class": 4,
@@ -251,3 +250,8 @@ def test_pictures_of_a_folder_are_never_shown(tmp_path):
     (tmp_path / "audit.toml").write_text(TEMPLATE.read_text())
     record = run(tmp_path / "audit.toml", out=tmp_path / "run", overrides=QUICK | changes)
     assert record.inversion and all(row.pictures is None for row in record.inversion)
+    assert record.resolved["data"]["path"] == "data"
+    assert record.claim.source == "page 3 of paper.pdf"
+    for name in ("record.json", "report.html"):
+        assert str(tmp_path) not in (tmp_path / "run" / name).read_text(encoding="utf-8")
+    assert verify(tmp_path / "run")

@@ -1,6 +1,8 @@
 import json
 
 from privassay.accountant.bounds import Interval
+from privassay.audit_reports import run
+from privassay.audit_reports.reporter import Silent
 from privassay.audit_reports.stages import Stages
 
 
@@ -17,10 +19,21 @@ def test_a_stage_is_computed_once_per_inputs(tmp_path):
         assert len(calls) == total, (inputs, calls)
 
 
-def test_results_of_other_inputs_are_removed(tmp_path):
+def test_results_of_other_inputs_are_removed_once_there_are_new_ones_and_not_unsaid(
+    tmp_path,
+):
     Stages(tmp_path, "a" * 64, print).json("x", Interval, lambda: Interval(0, 1))
-    Stages(tmp_path, "b" * 64, print)
-    assert list(tmp_path.iterdir()) == []
+    (old,) = tmp_path.iterdir()
+    heard = []
+    stages = Stages(tmp_path, "b" * 64, heard.append)
+    assert list(tmp_path.iterdir()) == [old], "nothing has taken its place yet"
+    assert len(heard) == 1 and "replaces the results of another file" in heard[0]
+    assert str(tmp_path.parent) in heard[0]
+    stages.json("x", Interval, lambda: Interval(0, 2))
+    (new,) = tmp_path.iterdir()
+    assert new != old
+    Stages(tmp_path, "b" * 64, heard.append)
+    assert len(heard) == 1, "these are the results of the same inputs"
 
 
 def test_a_damaged_result_is_computed_again(tmp_path):
@@ -38,3 +51,17 @@ def test_a_damaged_result_is_computed_again(tmp_path):
         found = stages.json("x", Interval, lambda: Interval(0, 3))
         assert found == Interval(0, 3), damage
         path.write_text("")
+
+
+def test_a_run_says_that_it_takes_the_place_of_another(tmp_path):
+    class Heard(Silent):
+        said = ()
+
+        def say(self, text):
+            self.said += (text,)
+
+    heard = Heard()
+    for inputs, count in (("a", 0), ("a", 0), ("b", 1)):
+        run._prepare_ledgers(tmp_path, inputs, heard)
+        assert len(heard.said) == count, (inputs, heard.said)
+    assert f"data or code: {tmp_path}" in heard.said[0]

@@ -51,6 +51,8 @@ def refused(tmp_path, text, overrides=None):
     for word in ("pydantic", "http", "Section", "Traceback", "type=", "<class", "dictionary"):
         assert word not in text, f"{word!r} in: {text}"
     assert len(text) < 2000
+    for line in text.splitlines():
+        assert line.count("but is") <= 1, f"what was given is said twice: {line}"
     return text
 
 
@@ -92,6 +94,22 @@ def test_a_good_file_and_its_defaults(tmp_path):
         ("delta = 1e-5", "delta = nan", ["claim: delta must be", "NaN"]),
         ("delta = 1e-5", "", ["claim: a claim of epsilon needs delta"]),
         (
+            'delta = 1e-5\ncurve = "gaussian"',
+            "delta = 0.0",
+            ["claim: delta must be", "but is 0.0: Gaussian noise gives no pure"],
+        ),
+        (
+            'delta = 1e-5\ncurve = "gaussian"',
+            "delta = 1.0",
+            ["claim: delta must be", "delta = 1 claims nothing"],
+        ),
+        ("epsilon = 2.0", "epsilon = 1e300", ["claim: epsilon = 1e+300 claims nothing"]),
+        (
+            'epsilon = 2.0\ndelta = 1e-5\ncurve = "gaussian"',
+            "mu = 1e7",
+            ["claim: mu = 1e+07 claims nothing"],
+        ),
+        (
             'adjacency = "add-remove"',
             "",
             ["claim.adjacency: missing; give one of 'add-remove', 'replace-one', 'zero-out'\n"],
@@ -122,6 +140,14 @@ def test_a_good_file_and_its_defaults(tmp_path):
             ["mechanism[2]: group_norm_share must lie in (0, 1]"],
         ),
         ('kind = "vpp"', 'kind = "vpp"\ngroup_norm_share = [0.5]', ["mechanism[2].group_norm"]),
+        (
+            'name = "informed_linear"',
+            'name = "lira"',
+            ["attack[1].name: must be one of 'informed_linear', 'prototype_distance', but is 'lir"],
+        ),
+        ('name = "informed_linear"', 'name = "informed_linea"', ["mean 'informed_linear'?"]),
+        ('name = "informed_linear"', "name = [3]", ["attack[1].name: ", "but is [3]"]),
+        ('name = "informed_linear"', "", ["attack[1].name: missing; give one of 'informed_line"]),
         ('adversary = "server"', 'adversary = "sever"', ["attack[1].adversary", "mean 'server'?"]),
         (
             "[[attack]]",
@@ -136,6 +162,8 @@ def test_a_good_file_and_its_defaults(tmp_path):
         ("clip_norm = 1", "clip_norm = 0", ["release.clip_norm: ", "greater than 0"]),
         ("clip_norm = 1", "clip_norm = inf", ["release.clip_norm: ", "finite"]),
         ("clip_norm = 1", "clip_norm = nan", ["release.clip_norm: "]),
+        ("clip_norm = 1", "clip_norm = 1e300", ["release.clip_norm: must lie in [1e-15, 1e+15]"]),
+        ("clip_norm = 1", "clip_norm = 1e-300", ["release.clip_norm: must lie in [1e-15, 1e+15]"]),
         ("public_count = 60", "public_count = 0", ["release.public_count: "]),
         ("public_count = 60", "public_count = 60.5", ["release.public_count: ", "60.5"]),
         ("public_count = 60", "public_count = 1" + "0" * 400, ["release.public_count: ", "..."]),
@@ -240,3 +268,43 @@ def test_the_content_can_be_parsed_without_a_file():
     assert config.parse(tomllib.loads(GOOD)).title == "t"
     with pytest.raises(ConfigError, match="the audit file is not valid|title: missing"):
         config.parse({})
+
+
+@pytest.mark.parametrize(
+    ("key", "most"),
+    [
+        ("seed", 2**63 - 1),
+        ("data.clients", 100_000),
+        ("data.train_per_class", 1_000_000),
+        ("data.seed", 2**63 - 1),
+        ("release.rounds", 100_000),
+        ("release.public_count", 1_000_000_000),
+        ("model.public_images", 100_000),
+        ("training.local_epochs", 100_000),
+        ("training.batch_size", 1_000_000),
+        ("training.adapter_width", 16_384),
+        ("training.seeds", 1_000),
+        ("estimate.target_class", 999_999),
+    ],
+)
+def test_sizes_have_a_limit(tmp_path, key, most):
+    """Beyond it a run dies for lack of memory, or never ends, after minutes of work."""
+    load(tmp_path, GOOD, {key: most})
+    for more in (most + 1, 10**400, 1 << 20_000):  # Python cannot even write the last one out
+        assert f"{key}: Input should be less than" in refused(tmp_path, GOOD, {key: more})
+
+
+def test_dimensions_stay_below_the_public_images_that_span_them(tmp_path):
+    sizes = {"model.public_images": 64}
+    assert load(tmp_path, GOOD, sizes | {"model.dimensions": 63}).model.dimensions == 63
+    said = refused(tmp_path, GOOD, sizes | {"model.dimensions": 64})
+    assert "model: dimensions must be below public_images, but is 64" in said
+
+
+def test_a_byte_order_mark_and_long_numbers(tmp_path):
+    path = tmp_path / "audit.toml"
+    path.write_text(GOOD, encoding="utf-8-sig")
+    assert config.load(path).title == "t"
+    path.write_text("seed = " + 5000 * "9" + GOOD)
+    with pytest.raises(ConfigError, match="audit.toml cannot be used: it holds a number of thous"):
+        config.load(path)

@@ -1,17 +1,21 @@
 """One of t steps: known values, quadrature for two steps, one step, and the exact Renyi orders."""
 
+import itertools
 import math
 
+import dp_accounting.dp_event as dpe
 import mpmath as mp
 import numpy as np
 import pytest
 
+from privassay.accountant import events
+from privassay.accountant.account import account
 from privassay.accountant.errors import ParameterError
 from privassay.accountant.mills import log_delta, normal_cdf
 from privassay.accountant.pairs.allocation_laws import grid, split
 from privassay.accountant.pairs.base import Exchanged
 from privassay.accountant.pairs.one_step import OneStepTable
-from privassay.accountant.pairs.random_allocation import random_allocation, random_allocation_of
+from privassay.accountant.pairs.random_allocation import random_allocation
 
 SIZE = 17
 
@@ -122,10 +126,28 @@ def test_pairs_are_sound(mu, steps):
         assert high >= best
 
 
-def test_several_chosen_steps():
-    pair, uses = random_allocation_of(1.0, 12, 3, log_size=12)
-    assert (pair.steps, uses) == (4, 3)
-    with pytest.raises(ParameterError, match="divide"):
-        random_allocation_of(1.0, 10, 3)
+def test_two_chosen_of_six_are_bounded_near_what_draws_show():
+    """The worst pair itself, by its likelihood ratio over all 15 choices."""
+    mu, high, draws, rng = 1.0 / 1.5, math.exp(0.5), 200_000, np.random.default_rng(0)
+    event = events.RandomAllocationDpEvent(6, dpe.GaussianDpEvent(1.0 / mu), 2)
+    found = account(event, adjacency="add-remove").delta(0.5)
+    choices = np.array(
+        [[i in two for i in range(6)] for two in itertools.combinations(range(6), 2)]
+    )
+
+    def ratio(x):
+        return np.exp(mu * (x @ choices.T) - mu**2).mean(axis=1)
+
+    absent = rng.standard_normal((draws, 6))
+    present = rng.standard_normal((draws, 6)) + mu * choices[rng.integers(15, size=draws)]
+    for seen in (
+        np.maximum(0.0, 1.0 - high / ratio(present)),
+        np.maximum(0.0, 1.0 - high * ratio(absent)),
+    ):
+        truth, error = seen.mean(), seen.std() / math.sqrt(draws)
+        assert found.lower == 0.0 and truth - 4.0 * error < found.upper < 1.1 * truth
+
+
+def test_noise_beyond_the_engine_is_refused():
     with pytest.raises(ParameterError, match="mu"):
         random_allocation(10.0, 5)

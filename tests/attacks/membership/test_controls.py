@@ -71,10 +71,15 @@ def test_lira_with_one_spread_for_all_fails(control, monkeypatch):
 def test_lira_and_bavaria_that_attack_offline_where_they_should_online_fail(monkeypatch):
     for attack in (lira.Lira, bavaria.BaVarIA):
         monkeypatch.setattr(attack, "_online", attack._offline)
-    for control in CONTROLS:
-        if control.attack in ("lira", "bavaria") and control.setting.startswith("online"):
-            found = outcome(control, "positive")
-            assert not found.passed, found.words
+    online = [
+        control
+        for control in CONTROLS
+        if control.attack in ("lira", "bavaria") and control.setting.startswith("online")
+    ]
+    assert {control.attack for control in online} == {"lira", "bavaria"}
+    for control in online:
+        found = outcome(control, "positive")
+        assert not found.passed, found.words
 
 
 @pytest.mark.parametrize("control", [c for c in CONTROLS if c.bounded is not None], ids=label)

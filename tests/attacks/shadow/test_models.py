@@ -7,11 +7,7 @@ import torch
 
 from privassay.accountant.errors import DesignError, ParameterError
 from privassay.attacks import shadow_models
-from privassay.attacks.membership.bavaria import BaVarIA
-from privassay.attacks.membership.calibrated import CalibratedLoss
 from privassay.attacks.membership.lira import Lira
-from privassay.attacks.membership.loss import Loss
-from privassay.attacks.membership.rmia import Rmia
 from privassay.attacks.shadow import train_shadows
 from privassay.attacks.shadow_design import everyone
 from privassay.attacks.shadow_models import targets_of
@@ -63,29 +59,6 @@ def test_few_logits_exist_at_once(pool, shadows, limit, logits, most, monkeypatc
     kernel = Measured(shadows.kernel)
     dataclasses.replace(shadows, kernel=kernel).answers(pool[0][:70], pool[1][:70])
     assert kernel.most == most  # of 10 classes
-
-
-def attacks(references):
-    population = torch.arange(150, 200)
-    yield Loss()
-    yield CalibratedLoss(references=references)
-    yield Lira(references=references)
-    yield Lira(references=references, mode="offline")
-    yield BaVarIA(references=references)
-    yield Rmia(references=references, population=population, may_score_population=True)
-
-
-@pytest.mark.parametrize("limit", [7, 1 << 16])
-def test_two_classes_are_enough_for_attacks_by_margin(pool, shadows, limit, monkeypatch):
-    whole = shadows.answers(*pool)
-    monkeypatch.setattr(shadow_models, "_RECORDS", limit)
-    small = shadows.binary_answers(*pool)
-    assert small.logits.shape == (MODELS, 200, 2)
-    wanted, found = (attacks(shadows.references(a)) for a in (whole, small))
-    for one, other in zip(wanted, found, strict=True):
-        scores = other.score(small)
-        assert float(scores.std()) > 0
-        torch.testing.assert_close(scores, one.score(whole), rtol=1e-10, atol=1e-10)
 
 
 def test_no_record_is_an_error(pool, shadows):

@@ -1,6 +1,5 @@
 import math
 
-import mpmath
 import numpy as np
 import pytest
 import torch
@@ -8,7 +7,6 @@ from scipy.stats import norm
 
 from privassay.accountant.claim import ADVERSARIES
 from privassay.accountant.errors import DesignError, ParameterError
-from privassay.attacks.membership import fedmia
 from privassay.attacks.membership.all_rounds import AllRounds
 from privassay.attacks.membership.fedmia import FedMia
 from privassay.attacks.membership.gradient_ascent import GradientAscent
@@ -20,44 +18,23 @@ from privassay.attacks.membership.planted_prompt import PlantedPrompt
 from privassay.attacks.membership.prototype_distance import PrototypeDistance
 from privassay.attacks.membership.update_cosine import UpdateCosine
 from privassay.attacks.membership.update_norm import UpdateNorm
-from privassay.attacks.membership.updates import Records, Updates
+from privassay.attacks.membership.updates import Updates
 from privassay.audit_reports.estimators.auc import auc
-from privassay.fl_core.kernels.base import cross_entropy, flatten, unflatten
-from privassay.fl_core.kernels.stacked import mlp
 
-NET = mlp((3, 2))  # 8 parameters
-D, TRIALS, ROUNDS, CLIENTS, M = 8, 3, 4, 5, 2
-RECORDS = Records(x=torch.tensor([[1.0, -2.0, 0.5], [0.3, 0.2, -1.0]]), y=torch.tensor([1, 0]))
-
-
-def normal(*shape, seed=0):
-    return torch.from_numpy(np.random.default_rng(seed).standard_normal(shape))
-
-
-def server(models=None, uploads=None, arrived=None):
-    uploads = normal(TRIALS, ROUNDS, CLIENTS, D, seed=2) if uploads is None else uploads
-    shape = uploads.shape[:3]
-    return Updates(
-        adversary="server",
-        models=normal(shape[0], shape[1] + 1, D, seed=1) if models is None else models,
-        uploads=uploads,
-        arrived=torch.ones(shape, dtype=torch.bool) if arrived is None else arrived,
-    )
-
-
-def peer(models):
-    return Updates(adversary="peer", models=models)
-
-
-def gradient(theta, j):
-    theta = theta.clone().requires_grad_()
-    logits = RECORDS.x[j].double() @ theta[:6].view(3, 2) + theta[6:]
-    loss = torch.nn.functional.cross_entropy(logits, RECORDS.y[j])
-    return torch.autograd.grad(loss, theta)[0], loss.item()
-
-
-def each():
-    return [(i, j) for i in range(TRIALS) for j in range(M)]
+from .white_box_cases import (
+    CLIENTS,
+    NET,
+    RECORDS,
+    ROUNDS,
+    TRIALS,
+    D,
+    M,
+    each,
+    gradient,
+    normal,
+    peer,
+    server,
+)
 
 
 @pytest.mark.parametrize("client", [None, 2])
@@ -162,95 +139,6 @@ def test_a_canary_in_gaussian_noise_is_seen_as_far_as_it_can_be(over):
         assert reached == pytest.approx(mu, rel=0.07)  # 5 standard errors
 
 
-def naive_fedmia(values, arrived, target):
-    """One round of one trial: float[clients], bool[clients]."""
-    others = [values[k] for k in range(len(values)) if k != target and arrived[k]]
-    if not arrived[target] or len(others) < 2:
-        return 0.5
-    return float(norm.cdf((values[target] - np.mean(others)) / np.std(others, ddof=1)))
-
-
-@pytest.mark.parametrize("measure", ["cosine", "loss"])
-def test_fedmia_against_a_loop(measure):
-    arrived = torch.from_numpy(np.random.default_rng(1).random((TRIALS, ROUNDS, CLIENTS)) < 0.6)
-    arrived[:, 0] = True
-    uploads = normal(TRIALS, ROUNDS, CLIENTS, D, seed=2) * arrived.unsqueeze(-1)
-    view = server(uploads=uploads, arrived=arrived)
-    found = FedMia(kernel=NET, client=1, measure=measure).per_round(view, RECORDS)
-    usable = 0
-    for i, j in each():
-        for t in range(ROUNDS):
-            sent = view.models[i, t]
-            values = []
-            for k in range(CLIENTS):
-                move = view.uploads[i, t, k]
-                if measure == "cosine":
-                    g = gradient(sent, j)[0]
-                    values.append(-float(g @ move) / max(float(g.norm() * move.norm()), 1e-300))
-                else:
-                    values.append(-gradient(sent + move, j)[1])
-            wanted = naive_fedmia(values, arrived[i, t].tolist(), 1)
-            usable += wanted != 0.5
-            assert float(found[i, t, j]) == pytest.approx(wanted, rel=1e-9)
-    assert TRIALS * M < usable < TRIALS * M * ROUNDS  # both kinds of rounds were compared
-
-
-def test_fedmia_does_not_ask_who_the_others_are():
-    view = server()
-    shuffled = server(uploads=view.uploads[:, :, [3, 1, 0, 4, 2]])
-    attack = FedMia(kernel=NET, client=1)
-    torch.testing.assert_close(attack.score(shuffled, RECORDS), attack.score(view, RECORDS))
-    # Others that agree exactly leave no doubt, and no NaN.
-    same = view.uploads[:, :, :1].expand(-1, -1, CLIENTS, -1).clone()
-    assert torch.equal(
-        attack.score(server(uploads=same), RECORDS), torch.full((TRIALS, M), ROUNDS / 2).double()
-    )
-    g = torch.stack([gradient(view.models[i, t], 0)[0] for i in range(3) for t in range(4)])
-    same[:, :, 1] = -g.view(TRIALS, ROUNDS, D)
-    assert torch.equal(
-        attack.score(server(uploads=same), RECORDS)[:, 0], torch.full((TRIALS,), 4.0).double()
-    )
-
-
-@pytest.mark.parametrize("clients", [3, 5, 17])
-def test_equal_uploads_agree_though_a_matrix_product_rounds_them_apart(clients):
-    net = mlp((60, 5))
-    d = sum(math.prod(shape) for shape in net.shapes().values())
-    uploads = normal(6, 4, 1, d, seed=8).expand(-1, -1, clients, -1).clone()
-    records = Records(x=normal(9, 60, seed=9), y=torch.arange(9) % 5)
-    found = FedMia(kernel=net, client=0).per_round(
-        server(normal(6, 5, d, seed=1), uploads), records
-    )
-    assert torch.equal(found, torch.full((6, 4, 9), 0.5).double())
-
-
-@pytest.mark.parametrize("limit", [1, 2 * TRIALS * ROUNDS * D, 1 << 22])
-def test_fedmia_does_not_depend_on_how_many_gradients_are_held(limit, monkeypatch):
-    records = Records(x=normal(5, 3, seed=6), y=torch.tensor([0, 1, 1, 0, 1]))
-    view, attack = server(), FedMia(kernel=NET, client=1)
-    whole = attack.per_round(view, records)
-    monkeypatch.setattr(fedmia, "_AT_ONCE", limit)
-    torch.testing.assert_close(attack.per_round(view, records), whole, rtol=1e-12, atol=1e-14)
-    one = Records(x=records.x[3:4], y=records.y[3:4])
-    torch.testing.assert_close(attack.per_round(view, one), whole[:, :, 3:4], rtol=1e-12, atol=0)
-
-
-def test_fedmia_needs_others():
-    view = server()
-    with pytest.raises(DesignError, match="only the server sees"):
-        FedMia(kernel=NET, client=0).score(peer(view.models), RECORDS)
-    with pytest.raises(DesignError, match=r"client must be 0 \.\. 4"):
-        FedMia(kernel=NET, client=5).score(view, RECORDS)
-    with pytest.raises(DesignError, match="at least two other clients"):
-        FedMia(kernel=NET, client=0).score(server(uploads=view.uploads[:, :, :2]), RECORDS)
-    never = torch.ones(TRIALS, ROUNDS, CLIENTS, dtype=torch.bool)
-    never[1, :, 0] = False
-    with pytest.raises(DesignError, match="in some trial"):
-        FedMia(kernel=NET, client=0).score(server(arrived=never), RECORDS)
-    with pytest.raises(ParameterError, match="measure"):
-        FedMia(kernel=NET, client=0, measure="lossy")
-
-
 class Drawn:
     """Scores of rounds that were drawn, in place of an attack."""
 
@@ -309,79 +197,6 @@ def test_all_rounds_against_a_loop_and_bad_calibrations():
     ):
         with pytest.raises(DesignError, match=said):
             AllRounds(attack=each_, **wrong)
-
-
-def test_the_ascent_goes_up_the_loss_of_each_replicas_record():
-    attack = GradientAscent(kernel=NET, client=0, rate=0.05)
-    models = normal(M, D, seed=1)
-    params = unflatten(models, NET.shapes()) | {"other": torch.ones(M, 2)}
-    risen = attack.ascend(params, RECORDS)
-    assert torch.equal(risen.pop("other"), torch.ones(M, 2))
-    for j in range(M):
-        g, before = gradient(models[j], j)
-        torch.testing.assert_close(flatten(risen)[j], models[j] + 0.05 * g)
-        assert gradient(flatten(risen)[j], j)[1] > before
-    with pytest.raises(DesignError, match="2 records are not one for each of 3 replicas"):
-        attack.ascend(unflatten(normal(3, D), NET.shapes()), RECORDS)
-
-
-def test_the_pull_back_is_a_ratio_of_losses():
-    view = server()
-    found = GradientAscent(kernel=NET, client=2, rate=1.0).score(view, RECORDS)
-    for i, j in each():
-        total = 0.0
-        for t in range(ROUNDS):
-            sent = view.models[i, t]
-            after = gradient(sent + view.uploads[i, t, 2], j)[1]
-            total += math.log(gradient(sent, j)[1] / after)
-        assert float(found[i, j]) == pytest.approx(total, rel=1e-9)
-    # A loss that rounds to zero is small, not an error.
-    far = torch.zeros(1, 1, 1, D).double()
-    far[..., 6:] = torch.tensor([-1e4, 1e4])
-    exact = server(torch.zeros(1, 2, D).double(), far)
-    assert bool(
-        GradientAscent(kernel=NET, client=0, rate=1.0).score(exact, RECORDS).isfinite().all()
-    )
-    with pytest.raises(DesignError, match="only the server sees"):
-        GradientAscent(kernel=NET, client=0, rate=1.0).score(peer(view.models), RECORDS)
-    with pytest.raises(DesignError, match="ratios of losses"):
-        negative = GradientAscent(
-            kernel=NET, client=0, rate=1.0, loss=lambda outputs, y, context: -y.double()
-        )
-        negative.score(view, RECORDS)
-    with pytest.raises(ParameterError):
-        GradientAscent(kernel=NET, client=0, rate=0.0)
-
-
-def exact_log_loss(phi):
-    with mpmath.workdps(400):
-        return float(mpmath.log(mpmath.log1p(mpmath.exp(-mpmath.mpf(phi)))))
-
-
-def test_the_pull_back_is_exact_where_the_loss_rounds_to_zero():
-    phi = torch.tensor([-800.0, -20.5, 0.0, 20.0, 36.0, 36.8, 39.9, 40.1, 60.0, 700.0, 800.0])
-    far = torch.zeros(len(phi), 1, 1, D).double()
-    far[:, 0, 0, 6] = phi  # the bias of class 0
-    records = Records(x=RECORDS.x[1:], y=RECORDS.y[1:])
-    attack = GradientAscent(kernel=NET, client=0, rate=1.0)
-    found = attack.score(server(torch.zeros(len(phi), 2, D).double(), far), records)[:, 0]
-    wanted = [math.log(math.log(2.0)) - exact_log_loss(v) for v in phi.tolist()]
-    assert found.tolist() == pytest.approx(wanted, rel=1e-14, abs=1e-14)
-    # Another loss is known from its value alone: no jump where that rounds to zero.
-    shapeless = GradientAscent(
-        kernel=NET, client=0, rate=1.0, loss=lambda o, y, c: 2.0 * cross_entropy(o, y, c)
-    )
-    other = shapeless.score(server(torch.zeros(len(phi), 2, D).double(), far), records)[:, 0]
-    assert other[:5].tolist() == pytest.approx(wanted[:5], rel=0.02)
-    assert bool((other.diff() >= 0).all()) and float(other[-1]) < 37.0
-
-
-def test_a_loss_that_is_not_a_number_is_an_error():
-    nothing = GradientAscent(
-        kernel=NET, client=0, rate=1.0, loss=lambda outputs, y, context: y.double() * math.nan
-    )
-    with pytest.raises(DesignError, match="ratios of losses"):
-        nothing.score(server(), RECORDS)
 
 
 def test_a_planted_prompt_is_moved_as_far_as_its_slot():

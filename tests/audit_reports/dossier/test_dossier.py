@@ -89,6 +89,7 @@ def test_objects_and_declarations_agree(made, system):
         for f in mode_.findings
         for e in f.exact
     }
+    assert objects
     for value in objects:
         assert any(other == pytest.approx(value, rel=2e-4) for other in declared), value
 
@@ -202,13 +203,16 @@ def test_a_folder_for_the_page_is_refused_before_anything_is_computed(tmp_path, 
 def test_the_summary_names_both_ends_where_they_differ(made):
     """A verdict quotes the lower end, rounded down; beside the upper one it read as a slip."""
     for system in ("dp-fpl", "dp-fedlora"):
-        short = made[system].summary
-        for account in made[system].accounts:
-            ends = at_least(account.epsilon.lower), at_most(account.epsilon.upper)
-            if account.mode == "released" and account.in_claim and account.epsilon.upper < math.inf:
-                assert ends[0] != ends[1] and f"epsilon between {' and '.join(ends)} (" in (
-                    short.released
-                )
+        bounded = [
+            account.epsilon
+            for account in made[system].accounts
+            if account.mode == "released" and account.in_claim and account.epsilon.upper < math.inf
+        ]
+        assert bounded
+        for epsilon in bounded:
+            low, high = at_least(epsilon.lower), at_most(epsilon.upper)
+            assert low != high
+            assert f"epsilon between {low} and {high} (" in made[system].summary.released
 
 
 @pytest.mark.parametrize("system", SYSTEMS)

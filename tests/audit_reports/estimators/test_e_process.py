@@ -238,3 +238,16 @@ def test_wrong_input_raises():
         EProcess(abstention=True).add(right=1)
     with pytest.raises(DesignError, match="order"):
         ordered([1.0], [0.0], np.array([1, 1]))
+
+
+def test_counts_are_whole_and_coins_are_coins():
+    process = EProcess(delta=0.0)
+    for wrong in ({"right": 50, "wrong": 9.99}, {"right": True}, {"right": -1}):
+        with pytest.raises(ParameterError, match="whole number"):
+            process.add(**wrong)
+    for coins in ([0.3, True, False], [math.nan, True, False], [2, 1, 0]):
+        with pytest.raises(ParameterError, match="included must be"):
+            process.update([1, 1, -1], coins)
+    assert process.trials == 0
+    process.update([1, 1, -1], [1, True, 0])
+    assert process.trials == 3

@@ -14,6 +14,7 @@ from privassay.audit_reports.estimators.guess_count import (
     sequential_epsilon,
 )
 from privassay.audit_reports.estimators.guesses import coin_flips, right_guesses
+from privassay.audit_reports.estimators.one_run_fdp import one_run_mu
 
 OPTIONS = {"confidence": 0.95, "delta": 1e-5}
 
@@ -240,3 +241,12 @@ def test_wrong_input_raises(make_scores):
         guess_count_bound(scores, seed=-1, **OPTIONS)
     with pytest.raises(ParameterError, match="correct"):
         p_value(1.0, delta=0.0, canaries=5, guesses=4, correct=5)
+
+
+@pytest.mark.parametrize("counts", [(100, 80.9), (100.5, 80), (100, np.float64(80.0))])
+def test_counts_are_whole(counts):
+    guesses, correct = counts
+    with pytest.raises(ParameterError, match="whole number"):
+        one_run_epsilon(delta=0.0, canaries=200, guesses=guesses, correct=correct, alpha=0.05)
+    with pytest.raises(ParameterError, match="whole number"):
+        one_run_mu(canaries=200, guesses=guesses, correct=correct, alpha=0.05)

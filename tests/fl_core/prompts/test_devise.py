@@ -8,7 +8,15 @@ import torch
 
 from privassay.accountant.errors import AssetError, ConfigError, ParameterError
 from privassay.fl_core.data import assets
-from privassay.fl_core.models.devise import LABEL, _features, _tower, ridge_map, substitute
+from privassay.fl_core.models.backbone import load_backbone
+from privassay.fl_core.models.devise import (
+    LABEL,
+    _centred,
+    _features,
+    _tower,
+    ridge_map,
+    substitute,
+)
 from privassay.fl_core.models.language import LanguageModel, load_language_model
 from privassay.fl_core.models.language_tokens import byte_tokenizer
 
@@ -68,6 +76,47 @@ def test_a_prompt_of_words_is_the_sentence_itself():
     assert torch.allclose(found, wanted, atol=1e-5)
 
 
+def some_maps():
+    """An encoder with three features at 2 x 3 places, and their centre."""
+    layer = torch.nn.Conv2d(3, 3, 4, stride=4).requires_grad_(False)
+    with torch.no_grad():
+        layer.weight.normal_(generator=torch.Generator().manual_seed(0))
+
+    def maps(x):
+        return layer(x)[:, :, :, :2]
+
+    images = replace(
+        load_backbone("pixels", image_size=12), dimension=3, maps=maps,
+        network=lambda x: maps(x).mean(dim=(2, 3)), pooling="mean",
+    )  # fmt: skip
+    return images, torch.tensor([0.5, -1.0, 2.0])
+
+
+def test_the_mean_of_a_pictures_places_is_its_pooled_feature():
+    images, centre = some_maps()
+    pooled, both, places = _centred(images, centre)
+    assert (places, both.dimension) == (6, 7 * 3)
+    pictures = np.random.default_rng(0).integers(0, 256, (4, 12, 12, 3), dtype=np.uint8)
+    whole = torch.from_numpy(pooled.features(pictures))
+    found = torch.from_numpy(both.features(pictures)).unflatten(1, (7, 3))
+    assert torch.equal(found[:, 0], whole)
+    assert torch.allclose(found[:, 1:].mean(dim=1), whole, atol=1e-6)
+    plain = torch.from_numpy(images.features(pictures))
+    assert torch.allclose(whole, plain - centre, atol=1e-6)
+    pixels = images.preprocess(torch.from_numpy(pictures).permute(0, 3, 1, 2) / 255.0)
+    for place in range(6):
+        wanted = images.maps(pixels)[:, :, place // 2, place % 2] - centre
+        assert torch.allclose(found[:, 1 + place], wanted, atol=1e-6), place
+    assert len({pooled.pooling, both.pooling, images.pooling}) == 3, (
+        "the cache must tell them apart"
+    )
+
+
+def test_an_encoder_without_maps_gives_no_places():
+    with pytest.raises(ConfigError, match="has no maps"):
+        _centred(load_backbone("pixels", image_size=8), torch.zeros(64))
+
+
 def test_refusals():
     with pytest.raises(ConfigError, match="public picture"):
         substitute(np.zeros((0, 8, 8, 3), dtype=np.uint8))
@@ -88,6 +137,10 @@ def test_real_encoders_are_centred_and_labelled():
     assert dual.label == LABEL == "DeViSE substitute"
     assert np.abs(dual.images.features(pictures).mean(axis=0)).max() < 1e-4
     assert (dual.text.dimension, dual.text.width) == (1280, 384)
+    assert dual.places == 9 and dual.images.image_size == 96
+    at_places = dual.place_features().features(pictures).reshape(5, 9, 1280)
+    gap = np.abs(at_places.mean(axis=1) - dual.images.features(pictures)).max()
+    assert gap < 1e-5 < np.abs(at_places.std(axis=1)).mean(), gap
     language = load_language_model("minilm")
     sentence = _features(language, ["a photo of a shirt."])
     other = _features(language, ["a photo of a red dog."])

@@ -68,6 +68,10 @@ def test_places_are_projected_patches(dual):
     for place in range(4):
         wanted = whole.visual_projection(model.post_layernorm(hidden[:, 1 + place]))
         assert torch.allclose(found[:, place], wanted, atol=1e-5)
+    both = torch.from_numpy(dual.whole_and_places().features(pictures))
+    whole = torch.from_numpy(dual.images.features(pictures))
+    assert torch.equal(both[:, DIM:].unflatten(1, (4, DIM)), found)
+    assert torch.allclose(both[:, :DIM], whole, atol=1e-6)
 
 
 def test_pictures_become_client_data(dual, tmp_path, monkeypatch):

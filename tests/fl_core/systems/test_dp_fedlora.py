@@ -25,7 +25,8 @@ from privassay.fl_core.models.language import load_language_model
 from privassay.fl_core.models.language_kernels import classifier
 from privassay.fl_core.models.language_top import last_layer_classifier, states_below
 from privassay.fl_core.systems import base
-from privassay.fl_core.systems.dp_fedlora import (
+from privassay.fl_core.systems.dp_fedlora_data import REPORTED, deal, judge
+from privassay.fl_core.systems.dp_fedlora_plan import (
     BASE,
     CENTRAL,
     FEDAVG,
@@ -37,7 +38,7 @@ from privassay.fl_core.systems.dp_fedlora import (
     RELEASED_TWO,
     RULES,
 )
-from privassay.fl_core.systems.dp_fedlora_data import deal
+from privassay.fl_core.systems.dp_fedlora_records import Records
 from privassay.fl_core.systems.dp_fedlora_rows import Clipped
 from privassay.fl_core.systems.dp_fedlora_run import DpFedLoraRows
 from privassay.fl_core.systems.dp_fpl_noise import Unnoised
@@ -92,8 +93,10 @@ def pool():
 def rows(model, pool):
     file = base.parse(content())
     states = states_below(model, model.tokenizer.encode(pool.texts, LENGTH))
-    mails = deal(states, pool, file.data, seeds=3, key=SeededKey(0))
-    return DpFedLoraRows(file=file, model=model, mails=mails, hashes={})
+    split = deal(pool, file.data, seeds=3, key=SeededKey(0))
+    y = torch.from_numpy(pool.y.copy())
+    records = Records.of(states, y, split, judge=judge, reported=REPORTED)
+    return DpFedLoraRows(file=file, model=model, records=records, hashes={})
 
 
 def plan(rows, name, asked=None):
@@ -102,6 +105,13 @@ def plan(rows, name, asked=None):
 
 def go(rows, name, asked=None):
     return rows.run(plan(rows, name, asked), lambda done, of: None)
+
+
+def flip(rows):
+    """The same with every training label changed."""
+    records = rows.records
+    other = replace(records.train, y=1 - records.train.y)
+    return replace(rows, records=replace(records, train=other))
 
 
 def epsilon(rows, name, asked=None):
@@ -166,6 +176,8 @@ def test_the_example_has_every_mandatory_row():
 
 def test_the_page_shows_every_row_of_the_example():
     text = (EXAMPLE.parents[1] / "docs" / "federated_lora.md").read_text(encoding="utf-8")
+    before, _, after = text.partition("\n## A causal model\n")  # another example
+    text = before + after.partition("\n## ")[2]
     shown = re.findall(r"^\| ([^|]+) \| ([^|]*) \| [^|]+ \| \d\.\d+ ± ", text, re.MULTILINE)
     wanted = [
         (row.name, f"{row.asked:g}{' claimed' * row.released}" if row.asked is not None else "")
@@ -205,9 +217,7 @@ def test_epsilons_of_different_things_are_never_compared(rows):
 )  # fmt: skip
 def test_a_twin_has_the_noise_of_its_row_and_no_record(rows, name, asked):
     """Notes tell the multiplier; where nothing is learned, the row and its twin are the same."""
-    twin, flipped = name + base.NO_RECORDS, replace(
-        rows, mails=replace(rows.mails, train=replace(rows.mails.train, y=1 - rows.mails.train.y))
-    )  # fmt: skip
+    twin, flipped = name + base.NO_RECORDS, flip(rows)
     found = go(rows, twin, asked)
     assert epsilon(rows, twin, asked).upper == 0.0 and found.releases == 0
     assert found.digest == go(flipped, twin, asked).digest
@@ -259,9 +269,7 @@ def test_without_noise_there_is_no_bound_and_without_records_no_cost(rows):
 
 
 def test_the_base_model_depends_on_no_record(rows):
-    other = replace(
-        rows, mails=replace(rows.mails, train=replace(rows.mails.train, y=1 - rows.mails.train.y))
-    )
+    other = flip(rows)
     assert go(rows, BASE).digest == go(other, BASE).digest
     first, second = (go(each, "ffa", 2.0).digest for each in (rows, other))
     assert first != second
@@ -305,7 +313,7 @@ def test_gaps_of_the_rules_are_those_of_their_equations(rows):
 def test_rows_without_noise_are_clipped(rows):
     uploads = torch.randn(5, 40, generator=torch.Generator().manual_seed(0))
     uploads[0, 3] = math.nan
-    left = Clipped(clip_norm=1.5).rows(uploads, rows.mails.train, 0, SeededKey(0))
+    left = Clipped(clip_norm=1.5).rows(uploads, rows.records.train, 0, SeededKey(0))
     assert not left[0].any()
     torch.testing.assert_close(left[1:].norm(dim=1), torch.full((4,), 1.5))
 
@@ -318,7 +326,7 @@ def test_training_learns_and_metrics_are_those_of_a_loop(rows):
     for found in (values, again):
         assert all(len(v) == 3 and {len(c) for c in v} == {CLIENTS} for v in found.values())
     assert np.mean(values["neighbour"]) > 0.75 > np.mean(go(rows, BASE).values["neighbour"])
-    mails = rows.mails
+    mails = rows.records
     kernel = last_layer_classifier(rows.model, classes=2, rank=RANK, alpha=ALPHA)
     numbers = torch.arange(len(mails.train))
     params = kernel.initial(Counter.of(SeededKey(1), "model"), numbers, numbers)
@@ -343,7 +351,7 @@ def test_training_learns_and_metrics_are_those_of_a_loop(rows):
 
 
 def test_texts_are_dealt_out_once_in_a_seed_and_neighbours_are_others(rows):
-    mails = rows.mails
+    mails = rows.records
     for train, test in zip(mails.train.index.chunk(3), mails.test.index.chunk(3), strict=True):
         held = torch.cat([train.flatten(), test.flatten()]).tolist()
         assert len(set(held)) == len(held) == CLIENTS * 12
@@ -365,7 +373,7 @@ def test_dp_sgd_inside_spends_its_clip_on_what_a_round_trains(rows):
         kernel=rows.systems.kernel, aggregation="ffa", divisor=1.0,
         client=PrivateDescent(mechanism=mechanism, steps=1, make=plain_sgd(1.0)),
     )  # fmt: skip
-    some = rows.mails.train
+    some = rows.records.train
     one = ClientData.of(some.x, some.y, [[0], [1]])
     state = algorithm.start(torch.tensor([0]), SeededKey(0))
     sent = {n: torch.cat([v, v]) for n, v in algorithm.broadcast(state).items()}
@@ -376,3 +384,56 @@ def test_dp_sgd_inside_spends_its_clip_on_what_a_round_trains(rows):
             )
     uploads, _ = algorithm.update(sent, {}, one, round=0, key=SeededKey(0))
     torch.testing.assert_close(uploads.norm(dim=1), torch.full((2,), bound), rtol=1e-4, atol=0)
+
+
+@pytest.fixture(scope="module")
+def with_servers(rows):
+    more = {"server_rules": ["fedavgm", "fedadam"], "server_learning_rate": 0.25}
+    system = rows.file.system.model_copy(update=more)
+    return replace(rows, file=rows.file.model_copy(update={"system": system}))
+
+
+def test_an_optimiser_at_the_server_costs_what_its_sum_costs(with_servers):
+    for name in ("ffa, fedavgm", "ffa, fedadam"):
+        found, same = (epsilon(with_servers, each, 2.0) for each in (name, "ffa"))
+        assert found == same, name
+        assert epsilon(with_servers, name).upper == math.inf
+        twin = name + base.NO_RECORDS
+        assert epsilon(with_servers, twin, 2.0).upper == 0.0
+        assert go(with_servers, twin, 2.0).digest == go(flip(with_servers), twin, 2.0).digest
+        row = plan(with_servers, name, 2.0)
+        assert row.against == (BASE, HEAD, LOCAL, "ffa", twin)
+        assert plan(with_servers, name).against == (BASE, HEAD, LOCAL, "ffa")
+        # Noise is not just added up there, so that the norm law says nothing.
+        assert len(go(with_servers, name, 2.0).notes) == 1
+
+
+def test_an_optimiser_at_the_server_gets_the_mean_of_the_same_uploads(with_servers):
+    """Momentum at a rate: what plain averaging would add, times the rate, in the first round."""
+    training = with_servers.file.training.model_copy(update={"rounds": 1})
+    file = with_servers.file.model_copy(update={"training": training})
+    servers = replace(with_servers, file=file)
+    found = {}
+    for name in ("ffa", "ffa, fedavgm"):
+        row = plan(servers, name, 8.0)
+        system = servers.systems.of(row)
+        ledger = servers._ledger(row)
+        found[name] = servers._trained(row, system, 1, ledger, lambda done, of: None)
+    start = servers.systems.noise_free("ffa").algorithm
+    before = start.start(servers.records.train.replicas.unique(), servers._key)
+    for name in start.sent:
+        moved, wanted = (found[n][name] - before[name] for n in ("ffa, fedavgm", "ffa"))
+        assert bool(wanted.any())
+        torch.testing.assert_close(moved, 0.25 * wanted, rtol=1e-4, atol=1e-6)
+
+
+def test_published_rates_of_optimisers_stand_unless_another_is_given(with_servers):
+    file = with_servers.file
+    system = file.system.model_copy(update={"server_learning_rate": None})
+    published = replace(with_servers, file=file.model_copy(update={"system": system}))
+    for name, rate in (("ffa, fedavgm", 1.0), ("ffa, fedadam", 1e-3)):
+        for servers, wanted in ((published, rate), (with_servers, 0.25)):
+            row = plan(servers, name, 2.0)
+            assert servers.systems.of(row).algorithm.server.learning_rate == wanted
+        assert f"rate {0.25:g}" in plan(with_servers, name).protection
+        assert "its published rate" in plan(published, name).protection

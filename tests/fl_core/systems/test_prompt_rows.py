@@ -10,9 +10,8 @@ from privassay.accountant.errors import AssetError, ConfigError
 from privassay.accountant.event_json import from_dict
 from privassay.fl_core.clients import ClientData
 from privassay.fl_core.systems import base
-from privassay.fl_core.systems.dp_fpl import METHODS
+from privassay.fl_core.systems.dp_fpl import FED_OTP, METHODS
 from privassay.fl_core.systems.dp_fpl_noise import Unnoised
-from privassay.fl_core.systems.dp_fpl_run import DpFplRows
 from privassay.fl_core.systems.prompt_data import class_text, everybody, load_pool, merged
 from privassay.mechanisms.base import SeededKey
 
@@ -45,10 +44,20 @@ def learnable(system):
         return replace(data, x=centres[(data.y + 3) % 10] + 0.05 * noise)
 
     dealt = replace(system.dealt, train=near(system.dealt.train), test=near(system.dealt.test))
+    placed = replace(dealt, train=at_places(dealt.train), test=at_places(dealt.test))
     file = system.file.model_copy(
         update={"training": system.file.training.model_copy(update={"epochs": 12})}
     )
-    return DpFplRows(file=file, dual=system.dual, dealt=dealt, hashes={})
+    return replace(system, file=file, dealt=dealt, placed=placed)
+
+
+def at_places(data, places=4):
+    """What tells a class is in half of the places; the others hold noise."""
+    generator = torch.Generator().manual_seed(1)
+    dim = data.x.shape[1]
+    found = 0.4 * torch.randn(len(data.y), places, dim, generator=generator)
+    found[:, : places // 2] = data.x.unsqueeze(1)
+    return replace(data, x=found.flatten(1))
 
 
 def plan(system, name, asked=None):
@@ -116,13 +125,19 @@ def test_noise_differs_between_methods_so_that_one_control_for_all_would_be_wron
     """Under noise, shapes and multipliers differ, and so does what they leave of a prompt."""
     twins = {name: run(system, name + base.NO_RECORDS, 8.0) for name in METHODS}
     assert twins["promptfl"].notes != twins["dpfpl"].notes
-    assert len({each.digest for each in twins.values()}) == len(METHODS)
+    other = {name: each for name, each in twins.items() if name != FED_OTP}
+    assert len({each.digest for each in other.values()}) == len(METHODS) - 1
+    # Of the same shapes, sampled alike: the same noise; another score makes something else of it.
+    fed_otp, in_code = twins[FED_OTP], twins["fedotp-as-in-code"]
+    assert fed_otp.digest == in_code.digest and fed_otp.values != in_code.values
 
 
 def test_methods_learn_without_noise_and_lose_it_to_noise(learnable):
     """Records look like another class, so that words are wrong and only training helps."""
     zero = means(run(learnable, "zero-shot"))
-    for name in ("local-only prompt", "joint prompt", "promptfl", "fedotp-as-in-code", "dpfpl"):
+    for name in (
+        "local-only prompt", "joint prompt", "promptfl", "fedotp-as-in-code", "fedotp", "dpfpl",
+    ):  # fmt: skip
         found = means(run(learnable, name))
         assert found["local"] > zero["local"] + 0.04, (name, found, zero)
         if name in ("joint prompt", "promptfl"):
@@ -139,6 +154,44 @@ def test_methods_learn_without_noise_and_lose_it_to_noise(learnable):
         noisy, idle = run(tight, name, 0.01), run(tight, name + base.NO_RECORDS, 0.01)
         gap = abs(means(noisy)["local"] - means(idle)["local"])
         assert gap < 0.1, f"{name}: under such noise records make no difference"
+
+
+def test_both_looks_at_a_picture_are_of_the_same_picture(system):
+    """The same clients hold the same records, as one feature and as one for each place."""
+    whole, placed = system.dealt, system.placed
+    assert torch.equal(whole.train.index, placed.train.index)
+    assert torch.equal(whole.test.index, placed.test.index)
+    assert torch.equal(whole.train.y, placed.train.y) and whole.classes == placed.classes
+    dim, places = whole.train.x.shape[1], system.dual.places
+    assert places == 4 and placed.train.x.shape == (len(whole.train.y), places * dim)
+    pictures = load_pool(system.file.data)[0].x[:200]
+    found = system.dual.whole_and_places().features(pictures)
+    joined = torch.cat([whole.train.x, placed.train.x], dim=1)
+    near = torch.cdist(torch.tensor(found), joined).min(dim=1).values < 1e-4
+    assert int(near.sum()) >= 10, "features of a picture and of its places stay together"
+
+
+def test_a_memory_is_served_and_no_epsilon_is_claimed_for_it(system):
+    """Its epsilon is that of the broadcasts; nobody may compare it with one for served prompts."""
+    row = plan(system, "pfedprompt", 8.0)
+    assert "served models hold records" in row.view and "no bound" in row.view
+    ours, theirs = run(system, "pfedprompt", 8.0), run(system, "promptfl", 8.0)
+    assert from_dict(ours.event) == from_dict(theirs.event) and ours.notes == theirs.notes
+    assert ours.digest != theirs.digest and ours.values != theirs.values
+    base.check_terms(system.file.rows())
+    wrong = replace(row, against=("promptfl",))
+    with pytest.raises(ConfigError, match="of different things"):
+        base.check_terms((wrong, plan(system, "promptfl", 8.0)))
+    alone = run(system, "memory alone")
+    assert account(from_dict(alone.event), adjacency="zero-out").epsilon(1e-5).lower == float("inf")
+
+
+def test_a_memory_beside_the_context_of_promptfl(system):
+    """Trained with promptfl's row or by itself: the same; without records nothing is remembered."""
+    fresh = replace(system)
+    assert run(fresh, "pfedprompt", 8.0).digest == run(system, "pfedprompt", 8.0).digest
+    twin, other = (run(fresh, f"{n}{base.NO_RECORDS}", 8.0) for n in ("pfedprompt", "promptfl"))
+    assert twin.values == other.values, "a memory of nothing changes no score"
 
 
 def test_two_runs_of_a_row_are_equal_and_another_seed_is_not(system):

@@ -7,7 +7,9 @@ T = TypeVar("T")
 
 _START = r"(?:~[^\s/\\\"']*|[A-Za-z]:|\\\\)?[/\\]+|\\\\+"
 # In quotes a name may hold spaces; elsewhere a path ends at one. A URL or a relative path is none.
-_QUOTED = re.compile(rf"""(?P<quote>["'])(?:{_START})(?P<path>[^"'\n]*)(?P=quote)""")
+_QUOTED = re.compile(
+    rf"""(?P<quote>["'])(?:{_START})(?P<path>(?:(?!(?P=quote))[^\n])*)(?P=quote)"""
+)
 _PLAIN = re.compile(rf"""(?<![\w./\\:<>*?~-])(?:{_START})(?P<path>[^\s"'/\\<>][^\s"'<>]*)""")
 
 

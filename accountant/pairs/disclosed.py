@@ -22,8 +22,8 @@ class Disclosed(AtomPair):
         group_size: how many records change together, >= 1.
         replace: whether both data sets hold the record.
 
-    >>> Disclosed(1e-17).infinite
-    1.0000000000000008e-17
+    >>> Disclosed(1e-17).infinite  # 1 - (1 - 1e-17) is 0; doctest: +ELLIPSIS
+    1.00000000000000...e-17
     """
 
     rate: float

@@ -22,7 +22,7 @@ class Disclosed(AtomPair):
         group_size: how many records change together, >= 1.
         replace: whether both data sets hold the record.
 
-    >>> Disclosed(1e-17).infinite  # 1 - (1 - 1e-17) is 0; doctest: +ELLIPSIS
+    >>> Disclosed(1e-17).infinite  # doctest: +ELLIPSIS
     1.00000000000000...e-17
     """
 

@@ -38,6 +38,7 @@ from .renyi_terms import RenyiTerm, Selected, UpperOnly, ZCdp
 from .restricted import unrestricted
 
 _MOST_ALLOCATED = 9  # mu^2 that the pairs of random allocation are made for
+_LEAST_ALLOCATED = 0.01  # mu that they are made for
 _MOST_PURE, _LEAST_PURE = 690.0, 1e-150  # epsilons that a pair can hold
 _MOST_LAPLACE = 1e4  # shift over scale: beyond it the engines' exponents are out of range
 _MOST_RUNS = 10**15
@@ -160,11 +161,11 @@ class _Walker:
                     )
                 self.walk(found[0], count, inside(where, "events[0]", found[0]))
             case dpe.PoissonSampledDpEvent():
-                self._poisson(event, count, where)
+                self._poisson(event, count, where, whole=whole)
             case dpe.SampledWithoutReplacementDpEvent() | dpe.SampledWithReplacementDpEvent():
-                self._fixed_size(event, count, where)
+                self._fixed_size(event, count, where, whole=whole)
             case events.RandomAllocationDpEvent():
-                self._allocated(event, count, where)
+                self._allocated(event, count, where, whole=whole)
             case events.ShuffledBatchesDpEvent():
                 # Inside an epoch the batches compose in parallel; no amplification is proven, and
                 # none is a lower bound.
@@ -202,14 +203,23 @@ class _Walker:
             self._gaussian(math.inf, math.inf)
             return
         if is_gaussian(event):
-            low, high = squared(event, where)
-            if is_split(event) and not whole:
-                low = least_squared(event, where)  # the worst part may be that of another record
+            low, high = self._squared(event, where, whole=whole)
             scale = Fraction(self.factor) ** 2 * count
             self._gaussian(times(scale, low), times(scale, high))
             return
         upper, lower = self._pair(event, where)
         self._add(self.parts.pairs, (upper, lower), count)
+
+    def _squared(self, event: dpe.DpEvent, where: str, *, whole: bool) -> Squared:
+        """Both ends of mu^2 of Gaussians; beside other events, the lower one is any record's."""
+        low, high = squared(event, where)
+        if is_split(event) and not whole:
+            # the worst part may be that of another record than the rest of the tree is worst for
+            least = least_squared(event, where)
+            if least < low:
+                self.parts.lossy.add("ParallelDpEvent")
+            low = least
+        return low, high
 
     def _pair(self, event: dpe.DpEvent, where: str) -> Ends:
         """Upper and lower pair of a single mechanism that is not Gaussian."""
@@ -259,7 +269,7 @@ class _Walker:
                 return _mixture(event, where)
         raise self._refused(event, where, f"{shown(event)}")
 
-    def _poisson(self, event: Any, count: int, where: str) -> None:
+    def _poisson(self, event: Any, count: int, where: str, *, whole: bool) -> None:
         rate = event.sampling_probability
         _number(check.probability, where, "sampling_probability", rate)
         inner, below = event.event, inside(where, "event", event.event)
@@ -276,10 +286,10 @@ class _Walker:
             flatten(inner, adjacency=self.adjacency, group_size=self.group_size)
             return
         if rate == 1.0:
-            self.walk(inner, count, below)
+            self.walk(inner, count, below, whole=whole)
             return
         if is_gaussian(inner):
-            low, high = squared(inner, below)
+            low, high = self._squared(inner, below, whole=whole)
             self._poisson_gaussian(rate, low, high, count)
             return
         if self.replace or self.group_size > 1:
@@ -314,6 +324,9 @@ class _Walker:
         if high == math.inf:
             # not known to be singular: the upper end discloses, the lower has the noise it has
             up = self._disclosed(rate)
+            if low == 0:
+                self._add(self.parts.pairs, (up, None), count)
+                return
             mu_low = min(root_interval(low)[0], _LARGEST_MEAN / self.group_size)
             down = (
                 mixtures.poisson_replace(rate, mu_low, self.group_size)
@@ -324,7 +337,7 @@ class _Walker:
             return
         if not self.replace and self.group_size == 1:
             noise_low = root_interval(1 / Fraction(high))[0]
-            noise_high = root_interval(1 / Fraction(low))[1]
+            noise_high = root_interval(1 / Fraction(low))[1] if low else math.inf
             self._add(self.parts.sampled, (float(rate), noise_low, noise_high), count)
             return
         mu_low, mu_high = root_interval(low)[0], root_interval(high)[1]
@@ -334,14 +347,16 @@ class _Walker:
             else (lambda mu: mixtures.poisson_group(rate, mu, self.group_size))
         )
         upper = make(mu_high)
-        lower = upper if mu_low == mu_high else make(mu_low)
+        lower: Pair | None = upper
+        if mu_low < mu_high:
+            lower = make(mu_low) if mu_low > 0.0 else None
         self._add(self.parts.pairs, (upper, lower), count)
 
     def _disclosed(self, rate: float) -> Pair:
         """Who is drawn is disclosed."""
         return disclosed.Disclosed(float(rate), self.group_size, self.replace)
 
-    def _fixed_size(self, event: Any, count: int, where: str) -> None:
+    def _fixed_size(self, event: Any, count: int, where: str, *, whole: bool) -> None:
         """Samples of fixed size, of Gaussians.
 
         Draw j copies of the record. Coupled over the other draws, the means are sums of j
@@ -367,7 +382,7 @@ class _Walker:
         below = inside(where, "event", event.event)
         if not is_gaussian(event.event):
             raise self._refused(event.event, below, "fixed-size sampling of anything but Gaussians")
-        low, high = squared(event.event, below)
+        low, high = self._squared(event.event, below, whole=whole)
         if high == 0:
             return
         if high == math.inf:
@@ -377,18 +392,22 @@ class _Walker:
             self._gaussian(times(count * scale, low), times(count * scale, high))
             return
         d_low, d_high = root_interval(4 * low)[0], root_interval(4 * high)[1]
+        down: Pair | None = None
+        known = self.replace and d_low > 0.0
         if replacing:
             up: Pair = with_replacement(size, source, d_high, upper=True)
-            down: Pair = with_replacement(size, source, d_low, upper=False)
+            if known:
+                down = with_replacement(size, source, d_low, upper=False)
         else:
             rate = size / source
             exact = Fraction(rate) == Fraction(size, source)
             up = mixtures.poisson_replace(rate if exact else math.nextafter(rate, 1.0), d_high)
-            down = mixtures.poisson(rate if exact else math.nextafter(rate, 0.0), d_low)
+            if known:
+                down = mixtures.poisson(rate if exact else math.nextafter(rate, 0.0), d_low)
         self.parts.lossy.add(type(event).__name__)
-        self._add(self.parts.pairs, (up, down if self.replace else None), count)
+        self._add(self.parts.pairs, (up, down), count)
 
-    def _allocated(self, event: Any, count: int, where: str) -> None:
+    def _allocated(self, event: Any, count: int, where: str, *, whole: bool) -> None:
         below = inside(where, "event", event.event)
         if event.chosen == event.steps:
             self.walk(event.event, count * event.steps, below)
@@ -400,7 +419,7 @@ class _Walker:
         self._one_record(event, where)
         if not is_gaussian(event.event):
             raise self._refused(event.event, below, "random allocation of anything but Gaussians")
-        low, high = squared(event.event, below)
+        low, high = self._squared(event.event, below, whole=whole)
         if high == 0:
             return
         if high == math.inf:
@@ -414,10 +433,13 @@ class _Walker:
         # convexity k uses of one of t/k steps dominate. Nothing is shown from below.
         steps = event.steps // event.chosen
         upper = random_allocation.random_allocation(root_interval(high)[1], steps)[0]
-        lower = random_allocation.random_allocation(root_interval(low)[0], steps)[1]
+        mu_low = root_interval(low)[0]
+        lower: Pair | None = None
         if event.chosen > 1:
             self.parts.lossy.add(type(event).__name__)
-        ends = (upper, lower if event.chosen == 1 else None)
+        elif mu_low >= _LEAST_ALLOCATED:
+            lower = random_allocation.random_allocation(mu_low, steps)[1]
+        ends = (upper, lower)
         self._add(self.parts.pairs, ends, count * event.chosen)
 
     def _shuffled(self, event: Any, count: int, where: str) -> None:

@@ -213,10 +213,11 @@ class OneWay:
             return 0.0, math.inf
         # a largest loss is rounded up, if it is rounded at all
         exact = sum((count * Fraction(end) for count, end in ends), Fraction(0))
+        doubt = sum((step.count * Fraction(step.pair.ends_error) for step in steps), Fraction(0))
         most = float(exact)
         if Fraction(most) < exact:
             most = math.nextafter(most, math.inf)
-        return max(0.0, most * (1.0 - 1e-12)), max(0.0, most)
+        return max(0.0, float(exact - doubt) * (1.0 - 1e-12)), max(0.0, most)
 
 
 class _Searched:
@@ -242,12 +243,20 @@ class _Searched:
         Many points at once: a pair of many atoms is as quickly asked about 64 points as about one.
         """
         at = np.concatenate([[0.0], 2.0 ** np.arange(21.0)])
+        if 0.0 < self._most < math.inf:  # a pure event: nothing is beyond it
+            at = np.unique(np.append(at, self._most))
+        zoomed = False
         while True:
             leaks = self.log_delta_interval(at)[end] > goal
             first = int(np.argmin(leaks)) if not leaks.all() else len(at)
             if first == len(at):
+                if zoomed:
+                    # What is known of a point depends in its last digit on the points asked with
+                    # it. The last one did not leak before; if that is asked, it still holds.
+                    return float(at[-1])
                 # beyond the largest finite loss only infinite ones are left
                 return math.inf if up or at[-1] > self._most else float(at[-1])
+            zoomed = True
             if first == 0:
                 return float(at[0])
             low, high = float(at[first - 1]), float(at[first])

@@ -27,6 +27,10 @@ from .stages import array_hash
 SEES = "every output of the mechanism"
 FIRST = 32  # outputs of each world that the first attack of a sequential audit learns from
 QUESTION = "world 1 against world 0 of the sampler"
+LIMITS = (
+    "One pair of neighbouring data sets was tested; another pair may leak more.",
+    "An attack that was learnt may miss what another one would find.",
+)
 Budget = Literal["fast", "full"]
 FloatingPoint = Literal["report", "refute", "ignore"]
 Outputs = NDArray[Any]
@@ -136,10 +140,7 @@ def seal(
         equal_power=(),
         inversion=(),
         hazards=hazards,
-        limits=(
-            "One pair of neighbouring data sets was tested; another pair may leak more.",
-            "An attack that was learnt may miss what another one would find.",
-        ),
+        limits=LIMITS,
         given="",
         changes=(),
         resolved=resolved,

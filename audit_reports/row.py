@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 from ..accountant.account import account
-from ..accountant.assumption import Assumption
 from ..accountant.bounds import Interval
 from ..accountant.claim import PrivacyClaim
 from ..accountant.event_json import to_dict
@@ -23,6 +22,7 @@ from . import membership
 from .declared import design
 from .reporter import Reporter
 from .results import PROFILE, AttackResult, EqualPowerRow, MechanismResult
+from .run_assumptions import LABELS, encoder
 from .stages import Stages
 from .verdict import judge
 
@@ -86,7 +86,7 @@ def audit_mechanism(
 
         stage = f"{name}-{attack.name}-{attack.adversary}"
         attacks.append(stages.json(stage, AttackResult, compute))
-    assumptions = (*_run_assumptions(task), *mechanism.assumptions())
+    assumptions = (encoder(_encoder_holds(task)), LABELS, *mechanism.assumptions())
     delta = 1e-5 if claim.delta is None else claim.delta
     result = MechanismResult(
         name=name,
@@ -142,33 +142,10 @@ def equal_power(audit: AuditFile, task: Task) -> tuple[EqualPowerRow, ...]:
     return tuple(rows)
 
 
-def _run_assumptions(task: Task) -> tuple[Assumption, ...]:
-    return (
-        Assumption(
-            text="The encoder and the projection do not depend on private records.",
-            how=_encoder_evidence(task),
-            holds=_encoder_holds(task),
-        ),
-        Assumption(
-            text="Labels are fixed: a record has one label, so that classes compose in parallel.",
-            how="each record enters the sum of its own label only",
-            holds=True,
-        ),
-    )
-
-
 def _encoder_holds(task: Task) -> bool | None:
     if task.backbone.fingerprint() != task.encoder_fingerprint:
         return False
     return True if task.backbone.name in NAMES else None
-
-
-def _encoder_evidence(task: Task) -> str:
-    return {
-        True: "packaged weights with a pinned hash, unchanged by the run; public photographs",
-        None: "a local model, unchanged by the run; what it was trained on is not known here",
-        False: "its parameters or buffers changed during the run",
-    }[_encoder_holds(task)]
 
 
 def _parameters(mechanism: Mechanism, audit: AuditFile) -> dict[str, Any]:

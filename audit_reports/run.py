@@ -14,6 +14,7 @@ from ..fl_core.recorder import INDEX
 from ..fl_core.task import Task, build
 from ..mechanisms.base import SeededKey
 from . import declared, hazards, inversion, membership, provenance, utility
+from .comparison.folder import as_given, held
 from .limits import limits
 from .record import SCHEMA_VERSION, AuditRecord, parse, write
 from .reporter import Reporter, Silent
@@ -52,12 +53,11 @@ def run(
     """
     start, path, reporter = time.monotonic(), Path(path), reporter or Silent()
     audit = config.load(path, overrides)
+    given = as_given(path)
     if only is not None:
         audit = _only(audit, only)
     folder = Path(out) if out is not None else Path("runs") / path.stem
     _check_folder(folder)
-    if fresh:
-        _forget(folder)
     task = build(audit, folder=path.parent, say=reporter.say)
     resolved = audit.model_dump(mode="json")
     text = json.dumps([resolved, task.hashes, provenance.source_sha256()], sort_keys=True)
@@ -66,13 +66,16 @@ def run(
     changes = tuple(without_folders([*asked, *([f"--only {only}"] if only else [])]))
     # The data are loaded: from here on the audit is what its record shows, and names no folder.
     audit = config.parse(without_folders(resolved))
-    record = _audit(audit, task, changes, path, folder, inputs, reporter, start)
-    write(record, folder / "record.json")
-    record = parse(record.text())  # what is rendered is what was written
-    from .render.folder import write_report
+    with held(folder):
+        if fresh:
+            _forget(folder)
+        record = _audit(audit, task, changes, given, folder, inputs, reporter, start)
+        write(record, folder / "record.json")
+        record = parse(record.text())  # what is rendered is what was written
+        from .render.folder import write_report
 
-    write_report(record, folder)
-    write_sums(folder)
+        write_report(record, folder)
+        write_sums(folder)
     return record
 
 
@@ -111,7 +114,7 @@ def _audit(
     audit: AuditFile,
     task: Task,
     changes: tuple[str, ...],
-    path: Path,
+    given: tuple[str, str],
     folder: Path,
     inputs: str,
     reporter: Reporter,
@@ -170,13 +173,13 @@ def _audit(
         inversion=reconstructions,
         hazards=hazards.checklist(claim, results, same_encoder=same_encoder),
         limits=limits(audit),
-        given=without_folders(path.read_text(encoding="utf-8-sig")),
+        given=without_folders(given[0]),
         changes=changes,
         resolved=audit.model_dump(mode="json"),
         seed=audit.seed,
         environment=provenance.environment(
             seconds=time.monotonic() - start,
-            config_sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
+            config_sha256=given[1],
             data_sha256=task.hashes,
         ),
         verdict=overall([(r.name, r.verdict.word, r.expect) for r in results]),

@@ -51,7 +51,7 @@ class Stages:
                 return value
         except FileNotFoundError:
             pass
-        except (json.JSONDecodeError, KeyError, TypeError, RecordError):
+        except (ValueError, KeyError, TypeError, RecursionError, RecordError):
             self._say(f"{name}: the earlier result is damaged, computed again")
         result = compute()
         plain = jsonio.dump(result)

@@ -41,9 +41,15 @@ def check_sums(folder: Path, required: Collection[str] = REQUIRED) -> int:
     for line in lines:
         wanted, _, name = line.partition("  ")
         path = folder / name
-        if root not in path.resolve().parents:
+        try:
+            inside, there = root in path.resolve().parents, path.is_file()
+        except (OSError, ValueError) as error:  # too long, a NUL
+            raise RecordError(
+                f"{NAME} has {name[:40]!r}, which no file can be called: {error.__class__.__name__}"
+            ) from None
+        if not inside:
             raise RecordError(f"{NAME} names {name!r}, which lies outside the run")
-        if not path.is_file():
+        if not there:
             raise RecordError(f"{name} is missing from the run")
         if _hash(path) != wanted:
             raise RecordError(f"{name} was changed after the run: its hash is not that in {NAME}")
@@ -56,7 +62,9 @@ def listed(folder: Path) -> list[str]:
     if not path.is_file():
         return []
     names = [line.partition("  ")[2] for line in path.read_text(errors="replace").splitlines()]
-    return [name for name in names if name and root in (folder / name).resolve().parents]
+    # a name with a NUL is no file's, and cannot even be looked at
+    names = [name for name in names if name and "\0" not in name]
+    return [name for name in names if root in (folder / name).resolve().parents]
 
 
 def _files(folder: Path, product: Collection[str]) -> list[Path]:

@@ -1,13 +1,14 @@
 """`verify` for records without an audit file: black-box audits and audits of one training run."""
 
 import math
+import re
 from typing import TYPE_CHECKING, Any
 
 from ..accountant.account import account
 from ..accountant.errors import RecordError
 from ..accountant.event_json import from_dict
 from ..accountant.gaussian import epsilon_interval
-from .blackbox_record import nothing_proven
+from .blackbox_record import LIMITS, assumptions_of, nothing_proven
 from .estimators.bound import EmpiricalBound
 from .estimators.clopper_pearson import risk
 from .estimators.e_process import EProcess
@@ -17,13 +18,23 @@ from .estimators.guess_count import one_run_epsilon
 from .estimators.one_run_fdp import one_run_fdp_epsilon, one_run_mu
 from .estimators.one_run_power import e_process_power, one_run_power
 from .estimators.power import RefutablePower, smallest_refutable
+from .one_run_result import assumptions_about
 from .verdict import judge_black_box
+from .verify_bound import check_auc, check_bound
+from .verify_checks import close, near, same, same_list
 
 if TYPE_CHECKING:
     from .record import AuditRecord
     from .results import AttackResult, MechanismResult
 
 MAKERS = ("audit_mechanism", "OneRunAudit")
+UNCHECKED = (
+    "that counts came from the mechanism or training that is named",
+    "hazards, titles, descriptions, parameters and questions; whether assumptions hold that are "
+    "the caller's word",
+    "the control, the salt and the coins of a one-run audit, which are kept elsewhere",
+    "scores_sha256, since scores are not kept; environment: where and when it ran",
+)
 
 
 def check_row(record: "AuditRecord", row: "MechanismResult") -> None:
@@ -35,8 +46,6 @@ def check_row(record: "AuditRecord", row: "MechanismResult") -> None:
     Raises:
         RecordError: something does not fit.
     """
-    from .verify import check_bound, close, near, same
-
     claim = record.claim
     unknown = row.event.get("class") == "UnsupportedDpEvent"
     proven = (
@@ -50,6 +59,8 @@ def check_row(record: "AuditRecord", row: "MechanismResult") -> None:
         row.proven_epsilon,
         proven.epsilon(claim_delta(claim)),
     )
+    for what in ("adjacency", "unit", "group_size", "method"):
+        same(f"{row.name}: proven {what}", getattr(row.proven, what), getattr(proven, what))
     for epsilon, largest in row.profile:
         near(f"{row.name}: delta({epsilon:g})", largest, proven.delta(epsilon).upper)
     claimed = claim.gaussian_mu() if claim.is_curve else None
@@ -58,16 +69,23 @@ def check_row(record: "AuditRecord", row: "MechanismResult") -> None:
         raise RecordError(
             f"{row.name}: one attack may spend the allowed error, and no more than it"
         )
+    _check_resolved(record)
     _check_share(record, row.attacks[0])
     for attack in row.attacks:
         name = f"{row.name}/{attack.attack}"
         share = 1.0 - attack.bound.confidence
         allowed = (1.0 - record.confidence) * attack.error_share
         near(f"{name}: allowed error", share, allowed)
+        same(f"{name}: optimal", attack.optimal, False)  # it is learnt, or the caller's own
+        same(f"{name}: mu of the worlds", attack.attainable_mu, None)
+        same(f"{name}: seed", attack.seed, record.seed)
         if isinstance(attack.bound, EmpiricalBound):
             check_bound(name, attack.bound)
+            check_auc(name, attack.bound, attack.auc)
         else:
             _check_guesses(name, attack.bound)
+            if not 0.0 <= attack.auc <= 1.0:
+                raise RecordError(f"{name}: an area of {attack.auc!r} lies outside [0, 1]")
         _check_power(name, record, attack)
     again = judge_black_box(
         claim,
@@ -79,6 +97,44 @@ def check_row(record: "AuditRecord", row: "MechanismResult") -> None:
     )
     same(f"{row.name}: verdict", row.verdict, again)
     same("the overall verdict", record.verdict, again)
+
+
+def check_words(record: "AuditRecord") -> None:
+    """Limits and assumptions are sentences that follow from how the audit was made.
+
+    Raises:
+        RecordError: they are others.
+    """
+    same_list("the limits", record.limits, LIMITS)
+    for row in record.mechanisms:
+        if record.resolved["made_by"] == "OneRunAudit":
+            wanted = assumptions_about(str(record.resolved.get("coins_sha256")))
+        else:
+            unknown = row.event.get("class") == "UnsupportedDpEvent"
+            wanted = assumptions_of(None if unknown else from_dict(row.event))
+        if row.assumptions != wanted:
+            raise RecordError(
+                f"{row.name}: the assumptions are not those of such an audit: "
+                f"{[a.text for a in wanted]}, as it gives them"
+            )
+
+
+_DIGEST, _SALT = r"[0-9a-f]{64}", r"[0-9a-f]{32}"
+
+
+def _check_resolved(record: "AuditRecord") -> None:
+    """That what a one-run audit says about itself is of the kind that it writes."""
+    if record.resolved["made_by"] != "OneRunAudit":
+        return
+    for key, pattern in (("coins_sha256", _DIGEST), ("salt", _SALT), ("control_sha256", _DIGEST)):
+        value = record.resolved.get(key)
+        missing = value is None and key == "control_sha256"
+        if not missing and not (isinstance(value, str) and re.fullmatch(pattern, value)):
+            raise RecordError(f"{key} must be hexadecimal digits, {pattern}, but is {value!r}")
+    for key in ("share_of_the_error", "share_spent_before"):
+        value = record.resolved.get(key, 0.0)
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise RecordError(f"{key} must be a number, but is {value!r}")
 
 
 def _control(record: "AuditRecord") -> bool | None:
@@ -100,8 +156,6 @@ def _check_share(record: "AuditRecord", attack: "AttackResult") -> None:
 
 
 def _check_guesses(name: str, bound: GuessBound) -> None:
-    from .verify import near, same
-
     counts: dict[str, Any] = {
         "canaries": bound.canaries,
         "guesses": bound.guesses,

@@ -13,12 +13,14 @@ from ..accountant.ledger import Ledger
 from ..attacks.adversary import adversary
 from ..fl_core.config import RESERVED, AuditFile
 from ..fl_core.config import parse as parse_file
+from ..mechanisms.catalog import MECHANISMS
 from .estimators.bound import EmpiricalBound
 from .estimators.power import in_these_worlds, smallest_refutable
 from .hazards import checklist
 from .limits import limits
 from .record import AuditRecord
 from .results import AttackResult, MechanismResult
+from .run_assumptions import LABELS, encoder
 from .verdict import judge, overall
 from .verify_bound import check_auc, check_bound
 from .verify_checks import TOLERANCE, close, near, same, same_list
@@ -28,7 +30,8 @@ UNCHECKED = (
     "that counts and accuracies came from the run (run the file again and compare)",
     "scores_sha256, since scores of attacks are not kept",
     "accuracies beyond their ranges and means; reconstructions, shares of clipped records, the "
-    "table of equal noise power, and texts of assumptions and of attacks' questions",
+    "table of equal noise power, and texts of attacks' questions",
+    "whether assumptions hold; how many a mechanism has, and their words",
     "environment: where and when it ran",
 )
 
@@ -52,12 +55,18 @@ def check_run(record: AuditRecord) -> tuple[list[str], AuditFile]:
 
 
 def check_words(record: AuditRecord, file: AuditFile) -> None:
-    """Limits and hazards are sentences that follow from the file and the results.
+    """Limits, hazards and a run's own assumptions follow from the file and the results.
 
     Raises:
         RecordError: they are others.
     """
     same_list("the limits", record.limits, limits(file))
+    for row in record.mechanisms:
+        if row.assumptions[:2] not in [(encoder(holds), LABELS) for holds in (True, None, False)]:
+            raise RecordError(
+                f"{row.name}: the assumptions about the encoder and the labels are not those of "
+                "a run"
+            )
     intact = all(a.holds is not False for m in record.mechanisms for a in m.assumptions)
     # The encoder is looked at once more at the end, so that it may also have changed since.
     states = (True, False) if intact else (False,)
@@ -112,6 +121,9 @@ def _check_mechanism(record: AuditRecord, row: MechanismResult) -> None:
         check_auc(name, attack.bound, attack.auc)
         same(f"{name}: what the adversary sees", attack.sees, adversary(attack.adversary).sees)
         same(f"{name}: seed", attack.seed, record.seed)
+        informed = (attack.attack, attack.adversary) == ("informed_linear", "server")
+        if row.kind in MECHANISMS or attack.optimal:  # of other kinds it may be less than optimal
+            same(f"{name}: optimal", attack.optimal, informed)
         share = (1.0 - attack.bound.confidence) / (1.0 - record.confidence)
         near(f"{name}: share of the error", attack.error_share, share)
         _check_power(record, row, attack)

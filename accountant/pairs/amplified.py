@@ -53,6 +53,14 @@ class PoissonAmplified:
         return above(value + 40.0 * UNIT * (1.0 + abs(value)) if value < math.inf else value)
 
     @property
+    def ends_error(self) -> float:
+        """Rounding of `_forward`, on both sides of it; a loss never moves by more than its own."""
+        size = max(
+            (abs(end) for end in (self.lowest, self.highest) if math.isfinite(end)), default=0
+        )
+        return 84.0 * UNIT * (1.0 + size) + self.pair.ends_error
+
+    @property
     def infinite(self) -> float:  # noqa: D102
         return above(self.rate * self.pair.infinite) if self.pair.infinite > 0.0 else 0.0
 

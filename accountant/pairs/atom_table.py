@@ -113,6 +113,13 @@ class AtomPair:
         return above(float(table.loss[-1]) + table.loss_error) if len(table.loss) else -math.inf
 
     @property
+    def ends_error(self) -> float:
+        """An atom is within `loss_error` of its loss, and an end is moved outwards by as much."""
+        table = self.table
+        size = float(np.abs(table.loss).max()) if len(table.loss) else 0.0
+        return 2.0 * table.loss_error + 8.0 * UNIT * size
+
+    @property
     def infinite(self) -> float:  # noqa: D102
         return self.table.infinite
 

@@ -103,6 +103,11 @@ class PureDp(AtomPair):
         return -self.epsilon
 
     @property
+    def ends_error(self) -> float:
+        """None: the ends are not rounded."""
+        return 0.0
+
+    @property
     def table(self) -> AtomTable:  # noqa: D102
         tail = math.exp(-self.epsilon)
         low, high = tail / (1.0 + tail), 1.0 / (1.0 + tail)

@@ -55,6 +55,10 @@ class Pair(Protocol):
         """No finite loss is above it; rounded up; may be +inf."""
 
     @property
+    def ends_error(self) -> float:
+        """`lowest` and `highest`, where finite, are at most so far from the true ends; >= 0."""
+
+    @property
     def infinite(self) -> float:
         """Mass of P where Q has none: P(L = inf), rounded up."""
 
@@ -94,6 +98,10 @@ class Exchanged:
     @property
     def highest(self) -> float:  # noqa: D102
         return -self.pair.lowest
+
+    @property
+    def ends_error(self) -> float:  # noqa: D102
+        return self.pair.ends_error
 
     @property
     def infinite(self) -> float:  # noqa: D102

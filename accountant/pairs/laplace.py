@@ -40,6 +40,10 @@ class Laplace:
         return self.shift
 
     @property
+    def ends_error(self) -> float:  # noqa: D102
+        return 0.0
+
+    @property
     def infinite(self) -> float:  # noqa: D102
         return 0.0
 

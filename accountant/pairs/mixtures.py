@@ -92,6 +92,14 @@ class GaussianMixture:
         """The same with P and Q exchanged."""
         return -self._exchanged_mirror().lowest
 
+    @property
+    def ends_error(self) -> float:
+        """Errors of the weights and of their logarithms, on both sides."""
+        size = max(
+            (abs(end) for end in (self.lowest, self.highest) if math.isfinite(end)), default=0
+        )
+        return 4.0 * self.weight_error + 16.0 * UNIT * size
+
     def _exchanged_mirror(self) -> "GaussianMixture":
         # (Q, P) seen in a mirror is again of this form
         return GaussianMixture(

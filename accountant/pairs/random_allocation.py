@@ -94,6 +94,12 @@ class RandomAllocationLower:
         return above(float((self.atoms.loss + self.atoms.loss_error).max()))
 
     @property
+    def ends_error(self) -> float:
+        """Of the outermost atoms; the true losses that they stand for have no ends."""
+        size = float(np.abs(self.atoms.loss).max())
+        return 2.0 * float(self.atoms.loss_error.max()) + 8.0 * UNIT * size
+
+    @property
     def mu_upper(self) -> float:
         """By joint convexity the true pair is mu-GDP, and so is what is made from it."""
         return above(self.mu)

@@ -29,10 +29,10 @@ def check_folder(folder: Path) -> None:
 
 @contextmanager
 def held(folder: Path) -> Iterator[None]:
-    """The folder for this comparison alone, until the end: two would take each other's results.
+    """The folder for one run or comparison alone: two would take each other's results.
 
     Raises:
-        ConfigError: another comparison is writing there.
+        ConfigError: another one is writing there.
     """
     import fcntl
 
@@ -43,7 +43,7 @@ def held(folder: Path) -> Iterator[None]:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise ConfigError(
-                f"another comparison is being written to {folder}.\n"
+                f"another run or comparison is being written to {folder}.\n"
                 "  Wait for it, or name another folder with --out."
             ) from None
         except OSError:

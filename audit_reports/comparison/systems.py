@@ -3,6 +3,7 @@
 import hashlib
 import json
 import time
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -159,10 +160,12 @@ def _side_by_side(
     reporter.say(f"{len(missing)} rows, {workers} at a time; each process first loads the models")
     found: dict[Key, Outcome] = {}
     ran = outcomes(file, folder, missing, hashes=system.hashes, workers=workers)
-    for done, (plan, outcome, seconds) in enumerate(ran, start=1):
-        found[plan.key] = stages.json(_stage(plan), Outcome, partial(_same, outcome))
-        left = (time.monotonic() - start) / done * (len(missing) - done)
-        reporter.say(f"{done}/{len(missing)} {_words(plan)}: {seconds:.1f} s, {left:.0f} s left")
+    with closing(ran):  # else rows go on after an error here, for nobody
+        for done, (plan, outcome, seconds) in enumerate(ran, start=1):
+            found[plan.key] = stages.json(_stage(plan), Outcome, partial(_same, outcome))
+            left = (time.monotonic() - start) / done * (len(missing) - done)
+            words = f"{seconds:.1f} s, {left:.0f} s left"
+            reporter.say(f"{done}/{len(missing)} {_words(plan)}: {words}")
     return found
 
 

@@ -8,7 +8,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from functools import lru_cache
@@ -37,7 +37,7 @@ def outcomes(
     *,
     hashes: dict[str, str],
     workers: int,
-) -> Iterator[tuple[RowPlan, Outcome, float]]:
+) -> Generator[tuple[RowPlan, Outcome, float], None, None]:
     """Rows as they are finished, and the seconds that each took.
 
     Args:
@@ -64,7 +64,8 @@ def outcomes(
     except BrokenProcessPool as error:
         raise ConfigError(
             f"one of {workers} processes ended before its row was done; finished rows are kept.\n"
-            "  Memory may have run out: try again with --workers 1."
+            "  Memory may have run out, or a script that started them has no "
+            'if __name__ == "__main__": of its own. Try again with --workers 1.'
         ) from error
     finally:
         pool.shutdown(wait=False, cancel_futures=True)

@@ -41,6 +41,8 @@ class ReleasedDpFpl:
             broadcast only where nothing is shared but that: with shared state its own prompt is
             moved by the others' noisy factors.
         stddev: of the first prompts.
+        records: False makes every gradient zero: the program's noise alone, a control. What the
+            ledger gets then bounds nothing.
 
     Raises:
         ConfigError: the view of a peer, with shared state.
@@ -52,6 +54,7 @@ class ReleasedDpFpl:
     rank: int = 8
     view: Literal["server", "peer", "outsider"] = "outsider"
     stddev: float = 0.02
+    records: bool = True
 
     def __post_init__(self) -> None:
         check.count(rank=self.rank)
@@ -122,9 +125,9 @@ class ReleasedDpFpl:
         x, y = data.x[records], data.y[records]
 
         def found(contexts: Tensor) -> Tensor:
-            ones = contexts.new_ones(records.shape)
+            weights = contexts.new_full(records.shape, float(self.records))
             each = self.kernel.record_gradients(
-                {"context": contexts}, x, y, ones, cross_entropy, {}
+                {"context": contexts}, x, y, weights, cross_entropy, {}
             )
             return each["context"]
 

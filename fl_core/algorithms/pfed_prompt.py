@@ -23,6 +23,7 @@ from ..kernels.base import Outputs, Params
 from ..kernels.prompts import Prompts
 
 WEIGHT, SHARPNESS = 1.17, 1.0
+_CLIP_SCALE = 100.0  # of the cosines beside which that weight was chosen
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -30,7 +31,8 @@ class PromptsWithMemory(Prompts):
     """Trained as `Prompts`; predicts with what `memory` gives beside the parameters.
 
     Attributes:
-        weight: of the memory's scores, added to logits, > 0; public.
+        weight: of the memory's scores where cosines count 100 times, as in CLIP, > 0; public. Beside
+            smaller logits it counts as much less.
         sharpness: of the attention, > 0; public.
     """
 
@@ -44,7 +46,8 @@ class PromptsWithMemory(Prompts):
     def outputs(self, params: Params, x: Tensor) -> Outputs:
         """Scores of prompts and memory; x is float[rows, batch, dim]."""
         plain = super().outputs({name: params[name] for name in self.shapes()}, x)
-        return Outputs(plain.features, plain.logits + self.weight * self.attention(params, x))
+        weight = self.weight * self.scale / _CLIP_SCALE
+        return Outputs(plain.features, plain.logits + weight * self.attention(params, x))
 
     def attention(self, params: Mapping[str, Tensor], x: Tensor) -> Tensor:
         """float[rows, batch, classes]: what the records in memory say of x."""

@@ -29,6 +29,9 @@ def _of_a_classifier(file: "DpFedLoraFile") -> tuple[str, ...]:
         "accuracy are the same on average over clients.",
         f"Neighbour accuracy of {LOCAL!r} is on {data.neighbour_sample} texts of others drawn "
         "for each client.",
+        "Mails that are the same to the model are dropped over all clients before anything is "
+        "accounted. Near copies stay (in the example one test mail in twenty shares four fifths of "
+        "its tokens with a training mail): they favour models that see the mails of others.",
     )
 
 
@@ -51,6 +54,8 @@ def _of_a_causal_model(file: "DpFedLoraFile") -> tuple[str, ...]:
         "are the same on average over clients.",
         f"Neighbour log-loss of {LOCAL!r} is on {data.neighbour_sample} texts of others drawn for "
         "each client.",
+        "A speaker takes part if enough pieces are left that nobody else has: who takes part "
+        "depends on texts, is taken for public, and no budget was charged for it.",
     )
 
 

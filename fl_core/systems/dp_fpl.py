@@ -165,9 +165,9 @@ class DpFplFile(SystemFile):
                 found += [row, row.twin]
         for claim in self.system.claims:
             words = "the public program: batch clipped, state of all clients shared"
-            found.append(
-                self._row(RELEASED, words, asked=claim, released=True, against=(ZERO_SHOT, LOCAL))
-            )
+            against = (ZERO_SHOT, RELEASED + NO_RECORDS, LOCAL)
+            row = self._row(RELEASED, words, asked=claim, released=True, against=against)
+            found += [row, row.twin]
         return tuple(found)
 
     def limits(self) -> tuple[str, ...]:

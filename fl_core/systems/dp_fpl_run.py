@@ -1,5 +1,6 @@
 """Runs the rows of a DP-FPL comparison; seeds are replicas of one federated run."""
 
+import math
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -66,7 +67,7 @@ def prepare(file: DpFplFile, folder: Path, say: Say) -> "DpFplRows":
     What cannot be is found before pictures are encoded, which takes minutes.
     """
     for row in file.rows():
-        if row.released and row.asked is not None:
+        if method(row) == RELEASED and row.asked is not None:
             released(file, row.asked)
         else:
             multiplier(file, row)
@@ -113,7 +114,7 @@ class DpFplRows:
         with one_thread():
             if row.name in (ZERO_SHOT, MEMORY):
                 return self._untrained(row)
-            if row.name == RELEASED:
+            if method(row) == RELEASED:
                 return self._released(row, bar)
             if method(row) in ("dpfpl", "dplora"):
                 return self._dp_fpl(row, bar)
@@ -204,7 +205,11 @@ class DpFplRows:
         assert row.asked is not None  # a claim
         system = released(file, row.asked)
         program = ReleasedDpFpl(
-            text=self.text, scale=self.dual.scale, system=system, rank=file.system.rank
+            text=self.text,
+            scale=self.dual.scale,
+            system=system,
+            rank=file.system.rank,
+            records=row.records,
         )
         for seed in range(seeds):
             rows = (self.dealt.train.replicas == seed).nonzero()[:, 0]
@@ -219,7 +224,7 @@ class DpFplRows:
             f"one record can move a clipped gradient {system.worst_move:g} times as far as is "
             "counted, and three tensors are made of it"
         )
-        notes = (*self._law(system.sigma), worst)
+        notes = (*self._law(system.sigma, self._numbers), worst)
         return self._outcome(row, program.kernel, {"context": torch.cat(found)}, book, notes=notes)
 
     def _dp_fpl_of(self, row: RowPlan) -> DpFpl:
@@ -279,15 +284,25 @@ class DpFplRows:
         )
 
     def _noise(self, row: RowPlan) -> tuple[str, ...]:
-        return () if row.asked is None else self._law(multiplier(self.file, row))
+        if row.asked is None:
+            return ()
+        name, numbers = method(row), self._numbers
+        if name in SHARED:  # all that a record moves is clipped and noised as one vector
+            shapes = self._kernel(name, self.text).shapes().values()
+            numbers = sum(math.prod(shape) for shape in shapes)
+        return self._law(multiplier(self.file, row), numbers)
 
-    def _law(self, noise: float) -> tuple[str, ...]:
-        """How long the noise of a step is, over the longest mean gradient there may be."""
-        dim = self.text.length * self.text.tower.width
-        times = noise * dim**0.5 / self.file.training.batch_size
+    @property
+    def _numbers(self) -> int:
+        """Of a context."""
+        return self.text.length * self.text.tower.width
+
+    def _law(self, noise: float, numbers: int) -> tuple[str, ...]:
+        """How long the noise of a step is, beside what the records of a step can say."""
+        times = noise * numbers**0.5 / self.file.training.batch_size
         return (
-            f"noise multiplier {noise:.3g}: on a context of {dim} numbers the noise of a step "
-            f"is {times:.2g} times as long as the longest mean gradient there may be",
+            f"noise multiplier {noise:.3g}: on {numbers} numbers the noise of a step's mean is "
+            f"{times:.2g} times as long as the bound to which each record is clipped",
         )
 
     def _descent(self, params: Params) -> Optimizer:

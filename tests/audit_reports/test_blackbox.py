@@ -69,6 +69,7 @@ def test_an_event_beside_the_claim():
     assert blind.verdict.word == "INCONCLUSIVE" and "too weak" in blind.verdict.sentence
 
 
+@pytest.mark.slow
 def test_claims_are_refuted_too_often_only_by_chance():
     # at exactly the claim, so that each refutation is false
     false = 0
@@ -80,6 +81,7 @@ def test_claims_are_refuted_too_often_only_by_chance():
     assert binomtest(false, 60, 0.05, alternative="greater").pvalue > 1e-3
 
 
+@pytest.mark.slow
 def test_sequential_is_stopped_early_and_never_wrongly():
     stops = []
     for seed in range(10):

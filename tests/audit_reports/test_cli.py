@@ -1,5 +1,10 @@
-"""The command line as a user meets it: real processes, exit codes, messages, no traceback."""
+"""The command line as a user meets it: real processes, exit codes, messages, no traceback.
 
+Lists of wrong input are given to `called`, in one process: a start of torch for each takes minutes.
+"""
+
+import contextlib
+import io
 import json
 import os
 import signal
@@ -13,6 +18,7 @@ from pathlib import Path
 import pytest
 
 from privassay.accountant.errors import ConfigError, ParameterError
+from privassay.audit_reports.cli import app
 from privassay.audit_reports.cli.dry_run import dry_run
 from privassay.audit_reports.cli.runs import assignment
 from privassay.audit_reports.run import run
@@ -35,6 +41,20 @@ def privassay(*words, cwd, **changes):
         check=False,
         **changes,
     )
+
+
+def called(*words, cwd):
+    """The same command in this process, which has its imports already; for what ends at once."""
+    out, err = io.StringIO(), io.StringIO()
+    code = 0
+    with contextlib.chdir(cwd), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(sys, "argv", ["privassay", *map(str, words)])
+            try:
+                app.main()
+            except SystemExit as end:
+                code = end.code or 0
+    return subprocess.CompletedProcess(words, code, out.getvalue(), err.getvalue())
 
 
 def replaced(old, new):
@@ -89,7 +109,7 @@ def test_a_malformed_audit_file_gives_exit_2_and_one_clear_message(name, tmp_pat
     make, words = MALFORMED[name]
     (tmp_path / "empty").mkdir()
     (tmp_path / "audit.toml").write_text(make())
-    done = privassay("run", "audit.toml", cwd=tmp_path)
+    done = called("run", "audit.toml", cwd=tmp_path)
     assert done.returncode == 2, done
     assert words in done.stderr, done.stderr
     assert "Traceback" not in done.stderr and "pydantic" not in done.stderr, done.stderr
@@ -103,7 +123,7 @@ def test_an_unreadable_audit_file(content, tmp_path):
         path.mkdir()
     elif content is not None:
         path.write_bytes(content)
-    done = privassay("run", "audit.toml", cwd=tmp_path)
+    done = called("run", "audit.toml", cwd=tmp_path)
     assert done.returncode == 2 and "Traceback" not in done.stderr, done
     assert "audit.toml" in done.stderr
 
@@ -237,7 +257,7 @@ def test_verbs_without_a_run(words, code, text, tmp_path):
     for name in ("audit.toml", "event.json"):  # as an editor that writes a byte order mark does
         marked = (tmp_path / name).read_text(encoding="utf-8")
         (tmp_path / f"bom{Path(name).suffix}").write_text(marked, encoding="utf-8-sig")
-    done = privassay(*words, cwd=tmp_path)
+    done = called(*words, cwd=tmp_path)
     assert done.returncode == code, done
     assert text in done.stdout + done.stderr, done
     assert "Traceback" not in done.stderr
@@ -337,12 +357,12 @@ def test_a_dry_run_of_one_mechanism(tmp_path, capsys):
     ],
 )
 def test_an_error_is_json_where_json_is_asked_for(words, kind, message, tmp_path):
-    done = privassay(*words, "--json", cwd=tmp_path)
+    done = called(*words, "--json", cwd=tmp_path)
     assert done.returncode == 2, done
     error = json.loads(done.stdout)["error"]
     assert error["kind"] == kind and message in error["message"], error
     assert error["message"].splitlines()[0].rstrip(".") in done.stderr, done
-    assert privassay(*words, cwd=tmp_path).stdout == ""
+    assert called(*words, cwd=tmp_path).stdout == ""
 
 
 @pytest.mark.parametrize(

@@ -278,7 +278,7 @@ def test_pages_are_shown_and_written_again_from_the_record(folder, text, tmp_pat
 
 def test_one_comparison_at_a_time_has_a_folder(folder, tmp_path):
     with held(tmp_path / "run"):
-        with pytest.raises(ConfigError, match="another comparison is being written"):
+        with pytest.raises(ConfigError, match="another run or comparison is being written"):
             compare(folder / "dp_fpl.toml", out=tmp_path / "run")
     assert not list((tmp_path / "run").iterdir())
     with held(tmp_path / "run"):  # free again

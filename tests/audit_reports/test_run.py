@@ -255,3 +255,23 @@ def test_pictures_of_a_folder_are_never_shown_nor_where_they_are(tmp_path):
     for name in ("record.json", "report.html"):
         assert str(tmp_path) not in (tmp_path / "run" / name).read_text(encoding="utf-8")
     assert verify(tmp_path / "run")
+
+
+def test_the_file_may_change_while_it_runs_and_the_folder_is_held(finished, tmp_path):
+    path, out, tried = tmp_path / "audit.toml", tmp_path / "out", []
+    path.write_text(TEMPLATE.read_text())
+
+    class Meddling:
+        def say(self, text):
+            if text.startswith("utility") and not tried:
+                path.unlink()
+                with pytest.raises(ConfigError, match="being written"):
+                    run(TEMPLATE, out=out, overrides=QUICK)
+                tried.append(text)
+
+        def bar(self, name):
+            return lambda done, total: None
+
+    record = run(path, out=out, overrides=QUICK, only="mine", reporter=Meddling())
+    assert tried and record.given == load(finished).given
+    assert verify(out)

@@ -46,8 +46,11 @@ def test_a_damaged_result_is_computed_again(tmp_path):
         "{}",
         path.read_text().replace("1.0", "2.0"),
         json.dumps({"sha256": "0", "value": {"lower": 0, "upper": 5}}),
+        b"\xff\xfe\x00",
+        "[" * 100_000,
+        '{"sha256": "0", "value": ' + "9" * 5000 + "}",
     ):
-        path.write_text(damage)
+        path.write_bytes(damage if isinstance(damage, bytes) else damage.encode())
         found = stages.json("x", Interval, lambda: Interval(0, 3))
         assert found == Interval(0, 3), damage
         path.write_text("")

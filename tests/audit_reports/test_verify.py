@@ -108,6 +108,8 @@ def forge(record, **changes):
         (lambda r: {"bound": {"roc": r.attacks[0].bound.roc[:-1]}}, "curve"),
         (lambda r: {"attack": {"auc": 0.1}}, "area"),
         (lambda r: {"attack": {"sees": "nothing"}}, "sees"),
+        (lambda r: {"attack": {"optimal": not r.attacks[0].optimal}}, "optimal"),
+        (lambda r: {"row": {"assumptions": (r.assumptions[0], *r.assumptions[2:])}}, "assumptions"),
         (lambda r: {"attack": {"error_share": 0.1}}, "share"),
         (lambda r: {"row": {"parameters": r.parameters | {"rounds": 99}}}, "rounds"),
         (lambda r: {"row": {"parameters": {}}}, "parameters"),
@@ -163,6 +165,10 @@ def test_sums_name_only_files_inside(tmp_path):
     (tmp_path / "SHA256SUMS").write_text(good + "00  ../outside\n")
     with pytest.raises(RecordError, match="outside"):
         check_sums(tmp_path)
+    for name in ("a\0b", "a" * 5000):
+        (tmp_path / "SHA256SUMS").write_text(f"{good}00  {name}\n")
+        with pytest.raises(RecordError, match="no file can be called"):
+            check_sums(tmp_path)
 
 
 @pytest.mark.parametrize(

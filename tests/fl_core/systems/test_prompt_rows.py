@@ -10,7 +10,7 @@ from privassay.accountant.errors import AssetError, ConfigError
 from privassay.accountant.event_json import from_dict
 from privassay.fl_core.clients import ClientData
 from privassay.fl_core.systems import base
-from privassay.fl_core.systems.dp_fpl import FED_OTP, METHODS
+from privassay.fl_core.systems.dp_fpl import FED_OTP, METHODS, RELEASED
 from privassay.fl_core.systems.dp_fpl_noise import Unnoised
 from privassay.fl_core.systems.prompt_data import class_text, everybody, load_pool, merged
 from privassay.mechanisms.base import SeededKey
@@ -114,10 +114,26 @@ def test_a_twin_has_the_noise_of_its_row_and_sees_no_record(system, learnable, n
     assert row.digest not in (first.digest, run(same, name, asked).digest), "records matter there"
 
 
+def test_the_released_program_has_a_twin_too(system, learnable):
+    """Without it nobody could say whether what it leaves is learned."""
+    twin, same = RELEASED + base.NO_RECORDS, replace(learnable, file=system.file)
+    (asked,) = system.file.system.claims
+    first, other, row = (
+        run(system, twin, asked),
+        run(same, twin, asked),
+        run(system, RELEASED, asked),
+    )
+    assert first.digest == other.digest, "records have no influence"
+    assert first.digest != row.digest != run(same, RELEASED, asked).digest, "but there they have"
+    assert first.notes == row.notes and first.releases == 0
+    assert account(from_dict(first.event), adjacency="zero-out").epsilon(1e-5).upper == 0.0
+
+
 def test_each_method_is_compared_with_its_own_twin_alone(system):
     for row in system.file.rows():
         idle = [name for name in row.against if name.endswith(base.NO_RECORDS)]
-        assert idle == ([row.name + base.NO_RECORDS] if row.name in METHODS else []), row
+        has_twin = row.name in (*METHODS, RELEASED)
+        assert idle == ([row.name + base.NO_RECORDS] if has_twin else []), row
         assert row.asked is None or plan(system, idle[0], row.asked).control if idle else True
 
 

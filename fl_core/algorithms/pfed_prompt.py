@@ -31,8 +31,8 @@ class PromptsWithMemory(Prompts):
     """Trained as `Prompts`; predicts with what `memory` gives beside the parameters.
 
     Attributes:
-        weight: of the memory's scores where cosines count 100 times, as in CLIP, > 0; public. Beside
-            smaller logits it counts as much less.
+        weight: of the memory's scores where cosines count 100 times, as in CLIP, > 0; public.
+            Beside smaller logits it counts as much less.
         sharpness: of the attention, > 0; public.
     """
 
